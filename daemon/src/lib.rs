@@ -1,0 +1,4 @@
+//! stub
+pub mod lifecycle;
+pub mod moment;
+pub mod name;

@@ -1,0 +1,3 @@
+//! stub
+pub mod exit;
+pub use exit::{Exit, ExitClass, ExitStatus, Prospect};
