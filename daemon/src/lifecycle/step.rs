@@ -1,0 +1,740 @@
+//! The transition function.
+
+use std::sync::Arc;
+
+use super::exit::{Exit, ExitClass, Prospect};
+use super::history::Judgement;
+use super::policy::{Policy, RestartMode};
+use super::state::{
+    Desired, Ending, FailedCause, LastExit, Phase, Process, Rung, State, StopCause, StopReason,
+};
+use crate::moment::Moment;
+
+/// What can happen to a server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Somebody wants it to run.
+    Start,
+    /// Somebody wants it stopped.
+    Stop(StopReason),
+    /// Somebody wants a new incarnation.
+    Restart,
+    /// Its definition changed in a way that needs a new incarnation, if it runs.
+    Replace,
+    /// Its rules changed in a way that needs none.
+    SetPolicy(Policy),
+    /// Whoever waits for it to stop is in a hurry: no more grace.
+    Hurry,
+    /// What made a failure permanent has changed: the model's file, or the binary.
+    Healed,
+    /// It is its turn to start.
+    Turn,
+    /// The process was made.
+    Spawned(Process),
+    /// The process could not be made.
+    SpawnFailed {
+        /// Number of the incarnation.
+        incarnation: u64,
+        /// What failed.
+        exit: Arc<Exit>,
+    },
+    /// The load gets on.
+    Progress {
+        /// Number of the incarnation.
+        incarnation: u64,
+    },
+    /// It answers, but it cannot be called ready, for this reason.
+    NotYet {
+        /// Number of the incarnation.
+        incarnation: u64,
+        /// The reason.
+        obstacle: Arc<str>,
+    },
+    /// /health is 200, and the process that answers is the incarnation.
+    Healthy {
+        /// Number of the incarnation.
+        incarnation: u64,
+    },
+    /// It was ready, and does not move any more.
+    Hung {
+        /// Number of the incarnation.
+        incarnation: u64,
+        /// The evidence.
+        exit: Arc<Exit>,
+    },
+    /// Nothing is in flight any more.
+    Drained {
+        /// Number of the incarnation.
+        incarnation: u64,
+    },
+    /// The process ended.
+    Exited {
+        /// Number of the incarnation.
+        incarnation: u64,
+        /// How, if nobody here asked for it.
+        exit: Arc<Exit>,
+    },
+    /// Something of the tree does not die.
+    Stuck {
+        /// Number of the incarnation.
+        incarnation: u64,
+        /// What it is.
+        obstacle: Arc<str>,
+    },
+    /// The whole process tree is no more.
+    Gone {
+        /// Number of the incarnation.
+        incarnation: u64,
+    },
+    /// The moment of [`State::deadline`] has come.
+    Timer,
+}
+
+/// What the shell has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send [`Event::Turn`] when few enough servers are starting.
+    AwaitTurn,
+    /// Make the process of this incarnation.
+    Spawn(u64),
+    /// Watch the load: send progress, obstacles, and health when it is there.
+    AwaitReady(Process),
+    /// Watch for a hang.
+    Watch(Process),
+    /// Send [`Event::Drained`] when nothing is in flight.
+    Drain(Process),
+    /// Send SIGTERM and SIGCONT.
+    Terminate(Process),
+    /// Kill the whole tree, and send [`Event::Gone`] when nothing of it is left.
+    KillTree(Process),
+}
+
+/// The next state of a server, and what to do about it. Pure and total: see the module's page.
+pub fn step(state: &State, event: Event, now: Moment) -> (State, Vec<Action>) {
+    let mut next = Step {
+        state: state.clone(),
+        actions: Vec::new(),
+        now,
+    };
+    next.take(event);
+    (next.state, next.actions)
+}
+
+/// A step under way.
+struct Step {
+    state: State,
+    actions: Vec<Action>,
+    now: Moment,
+}
+
+impl Step {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Start => self.start(),
+            Event::Stop(reason) => self.stop(reason),
+            Event::Restart => {
+                self.state.desired = Desired::Running;
+                self.renew(StopCause::Restart);
+            }
+            Event::Replace => match self.state.desired {
+                Desired::Running => self.renew(StopCause::Replace),
+                Desired::Stopped(_) => self.state.history.begin_anew(),
+            },
+            Event::SetPolicy(policy) => self.state.policy = policy,
+            Event::Hurry => self.hurry(),
+            Event::Healed => self.healed(),
+            Event::Turn => self.turn(),
+            Event::Spawned(process) => self.spawned(process),
+            Event::SpawnFailed { incarnation, exit } => self.spawn_failed(incarnation, exit),
+            Event::Progress { incarnation } => self.progress(incarnation, None),
+            Event::NotYet {
+                incarnation,
+                obstacle,
+            } => self.progress(incarnation, Some(obstacle)),
+            Event::Healthy { incarnation } => self.healthy(incarnation),
+            Event::Hung { incarnation, exit } => self.hung(incarnation, exit),
+            Event::Drained { incarnation } => self.drained(incarnation),
+            Event::Exited { incarnation, exit } => self.exited(incarnation, exit),
+            Event::Stuck {
+                incarnation,
+                obstacle,
+            } => self.stuck(incarnation, obstacle),
+            Event::Gone { incarnation } => self.gone(incarnation),
+            Event::Timer => self.timer(),
+        }
+    }
+
+    // Commands: they change what is desired, and what can be changed at once.
+
+    fn start(&mut self) {
+        self.state.desired = Desired::Running;
+        match self.state.phase.clone() {
+            Phase::Stopped(_) | Phase::Backoff { .. } | Phase::Failed { .. } => {
+                self.state.history.begin_anew();
+                self.queue();
+            }
+            Phase::Draining {
+                process,
+                ready_since,
+                cause: StopCause::Stop(_),
+                ..
+            } => self.ready(process, ready_since),
+            Phase::Stopping { .. } => {
+                self.state.history.begin_anew();
+                self.state.start_asked = true;
+            }
+            // What is asked for is under way.
+            Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { .. } => {}
+        }
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        self.state.desired = Desired::Stopped(reason);
+        self.state.start_asked = false;
+        match self.state.phase.clone() {
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => self.state.phase = Phase::Stopped(reason),
+            Phase::Loading { process, .. } => self.terminate(
+                process,
+                Ending::Asked(StopCause::Stop(reason)),
+                None,
+            ),
+            Phase::Ready { process, since } => self.drain(process, since, StopCause::Stop(reason)),
+            // The drain goes on, for the newer cause.
+            Phase::Draining {
+                process,
+                ready_since,
+                until,
+                ..
+            } => {
+                self.state.phase = Phase::Draining {
+                    process,
+                    ready_since,
+                    until,
+                    cause: StopCause::Stop(reason),
+                };
+            }
+            // Its end looks at `desired`.
+            Phase::Spawning { .. } | Phase::Stopping { .. } => {}
+        }
+    }
+
+    /// Ends what runs and starts it again.
+    fn renew(&mut self, cause: StopCause) {
+        self.state.history.begin_anew();
+        match self.state.phase.clone() {
+            Phase::Stopped(_) | Phase::Backoff { .. } | Phase::Failed { .. } => self.queue(),
+            // It has not begun: it begins with what is new.
+            Phase::Queued => {}
+            Phase::Spawning { incarnation, .. } => {
+                self.state.start_asked = true;
+                self.state.phase = Phase::Spawning {
+                    incarnation,
+                    given_up: true,
+                };
+            }
+            Phase::Loading { process, .. } => {
+                self.state.start_asked = true;
+                self.terminate(process, Ending::Asked(cause), None);
+            }
+            Phase::Ready { process, since } => {
+                self.state.start_asked = true;
+                self.drain(process, since, cause);
+            }
+            Phase::Draining {
+                process,
+                ready_since,
+                until,
+                ..
+            } => {
+                self.state.start_asked = true;
+                self.state.phase = Phase::Draining {
+                    process,
+                    ready_since,
+                    until,
+                    cause,
+                };
+            }
+            Phase::Stopping { .. } => self.state.start_asked = true,
+        }
+    }
+
+    fn hurry(&mut self) {
+        match self.state.phase.clone() {
+            Phase::Draining {
+                process,
+                ready_since,
+                cause,
+                ..
+            } => {
+                let ready_for = self.now.since(ready_since);
+                self.kill(process, Ending::Asked(cause), Some(ready_for), None);
+            }
+            Phase::Stopping {
+                process,
+                rung: Rung::Terminate { .. },
+                ending,
+                ready_for,
+                obstacle,
+            } => self.kill(process, ending, ready_for, obstacle),
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Stopping {
+                rung: Rung::Kill, ..
+            }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    fn healed(&mut self) {
+        match self.state.phase {
+            Phase::Failed {
+                cause: FailedCause::Prospect,
+                ..
+            } => {
+                self.state.history.begin_anew();
+                self.queue();
+            }
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    // The way up.
+
+    fn turn(&mut self) {
+        if self.state.phase != Phase::Queued {
+            return;
+        }
+        self.state.incarnation += 1;
+        let incarnation = self.state.incarnation;
+        self.state.phase = Phase::Spawning {
+            incarnation,
+            given_up: false,
+        };
+        self.actions.push(Action::Spawn(incarnation));
+    }
+
+    fn spawned(&mut self, process: Process) {
+        let Phase::Spawning {
+            incarnation,
+            given_up,
+        } = self.state.phase
+        else {
+            return;
+        };
+        if incarnation != process.incarnation {
+            return;
+        }
+        match self.state.desired {
+            Desired::Stopped(reason) => {
+                self.terminate(process, Ending::Asked(StopCause::Stop(reason)), None);
+            }
+            Desired::Running if given_up => {
+                self.terminate(process, Ending::Asked(StopCause::Replace), None);
+            }
+            Desired::Running => {
+                self.state.phase = Phase::Loading {
+                    process,
+                    progress_at: self.now,
+                    obstacle: None,
+                };
+                self.actions.push(Action::AwaitReady(process));
+            }
+        }
+    }
+
+    fn spawn_failed(&mut self, incarnation: u64, exit: Arc<Exit>) {
+        match self.state.phase {
+            Phase::Spawning { incarnation: n, .. } if n == incarnation => {
+                self.note_exit(incarnation, exit.clone());
+                self.after_failure(exit, None);
+            }
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    /// The load moved, or (with an obstacle) is as good as done and cannot be called ready.
+    fn progress(&mut self, incarnation: u64, seen: Option<Arc<str>>) {
+        let Phase::Loading {
+            process,
+            progress_at,
+            obstacle,
+        } = &mut self.state.phase
+        else {
+            return;
+        };
+        if process.incarnation != incarnation {
+            return;
+        }
+        if seen.is_none() {
+            *progress_at = self.now;
+        }
+        *obstacle = seen;
+    }
+
+    fn healthy(&mut self, incarnation: u64) {
+        match self.state.phase {
+            Phase::Loading { process, .. } if process.incarnation == incarnation => {
+                self.state.history.note_ready();
+                self.ready(process, self.now);
+            }
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    // The way down.
+
+    fn hung(&mut self, incarnation: u64, exit: Arc<Exit>) {
+        match self.state.phase {
+            Phase::Ready { process, since } if process.incarnation == incarnation => {
+                let ready_for = self.now.since(since);
+                self.terminate(process, Ending::Failing(exit), Some(ready_for));
+            }
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    fn drained(&mut self, incarnation: u64) {
+        if let Phase::Draining {
+            process,
+            ready_since,
+            cause,
+            ..
+        } = self.state.phase
+            && process.incarnation == incarnation
+        {
+            let ready_for = self.now.since(ready_since);
+            self.terminate(process, Ending::Asked(cause), Some(ready_for));
+        }
+    }
+
+    fn exited(&mut self, incarnation: u64, exit: Arc<Exit>) {
+        if self.state.live_incarnation() != Some(incarnation) {
+            return;
+        }
+        match self.state.phase.clone() {
+            Phase::Loading { process, .. } => {
+                self.note_exit(incarnation, exit.clone());
+                self.kill(process, Ending::Ended(exit), None, None);
+            }
+            Phase::Ready { process, since }
+            | Phase::Draining {
+                process,
+                ready_since: since,
+                ..
+            } => {
+                self.note_exit(incarnation, exit.clone());
+                let ready_for = self.now.since(since);
+                self.kill(process, Ending::Ended(exit), Some(ready_for), None);
+            }
+            Phase::Stopping {
+                process,
+                rung,
+                ending,
+                ready_for,
+                obstacle,
+            } => {
+                let ending = self.completed(incarnation, ending, exit);
+                match rung {
+                    Rung::Terminate { .. } => self.kill(process, ending, ready_for, obstacle),
+                    Rung::Kill => {
+                        self.state.phase = Phase::Stopping {
+                            process,
+                            rung,
+                            ending,
+                            ready_for,
+                            obstacle,
+                        };
+                    }
+                }
+            }
+            // Without a process nothing can have ended.
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    /// What an end that was under way is, now that the kernel's word on it is known.
+    fn completed(&mut self, incarnation: u64, ending: Ending, exit: Arc<Exit>) -> Ending {
+        match ending {
+            Ending::Asked(cause) => {
+                let asked = Exit {
+                    class: ExitClass::Requested,
+                    prospect: Prospect::Transient,
+                    detail: String::new(),
+                    ..Exit::clone(&exit)
+                };
+                self.note_exit(incarnation, Arc::new(asked));
+                Ending::Asked(cause)
+            }
+            Ending::Failing(failure) => {
+                let failure = Arc::new(Exit {
+                    status: exit.status,
+                    last_lines: exit.last_lines.clone(),
+                    ..Exit::clone(&failure)
+                });
+                self.note_exit(incarnation, failure.clone());
+                Ending::Failing(failure)
+            }
+            // A process ends once.
+            Ending::Ended(first) => Ending::Ended(first),
+        }
+    }
+
+    fn stuck(&mut self, incarnation: u64, seen: Arc<str>) {
+        if let Phase::Stopping {
+            process, obstacle, ..
+        } = &mut self.state.phase
+            && process.incarnation == incarnation
+        {
+            *obstacle = Some(seen);
+        }
+    }
+
+    fn gone(&mut self, incarnation: u64) {
+        let Phase::Stopping {
+            process,
+            ending,
+            ready_for,
+            ..
+        } = self.state.phase.clone()
+        else {
+            return;
+        };
+        if process.incarnation != incarnation {
+            return;
+        }
+        match (self.state.desired, ending) {
+            (Desired::Stopped(reason), _) => self.state.phase = Phase::Stopped(reason),
+            (Desired::Running, Ending::Asked(_)) => self.queue(),
+            (Desired::Running, Ending::Failing(exit) | Ending::Ended(exit)) => {
+                self.after_failure(exit, ready_for);
+            }
+        }
+    }
+
+    /// Decides what follows a failure, once nothing of the incarnation is left.
+    fn after_failure(&mut self, exit: Arc<Exit>, ready_for: Option<std::time::Duration>) {
+        if let Desired::Stopped(reason) = self.state.desired {
+            self.state.phase = Phase::Stopped(reason);
+            return;
+        }
+        if self.state.start_asked {
+            self.queue();
+            return;
+        }
+        match self.state.policy.restart.mode {
+            RestartMode::Always => {}
+            RestartMode::OnFailure | RestartMode::Never if exit.is_success() => {
+                self.state.phase = Phase::Stopped(StopReason::Exited);
+                return;
+            }
+            RestartMode::OnFailure => {}
+            RestartMode::Never => {
+                self.fail(exit, FailedCause::Policy, None);
+                return;
+            }
+        }
+        let half_open = self.now + self.state.policy.restart.half_open_after;
+        match exit.prospect {
+            Prospect::Permanent => self.fail(exit, FailedCause::Prospect, None),
+            Prospect::Blocked => self.fail(exit, FailedCause::Prospect, Some(half_open)),
+            Prospect::Transient => {
+                let policy = &self.state.policy.restart;
+                match self.state.history.note_failure(policy, ready_for, self.now) {
+                    Judgement::GiveUp(count) => {
+                        self.fail(exit, FailedCause::TooMany(count), Some(half_open));
+                    }
+                    Judgement::Retry(wait) => {
+                        self.state.phase = Phase::Backoff {
+                            until: self.now + wait,
+                            exit,
+                        };
+                    }
+                }
+            }
+        }
+    }
+
+    // Timers.
+
+    fn timer(&mut self) {
+        if !self.state.deadline().is_some_and(|due| due <= self.now) {
+            return;
+        }
+        match self.state.phase.clone() {
+            Phase::Loading {
+                process, obstacle, ..
+            } => {
+                let exit = startup_timeout(&self.state.policy, obstacle.as_deref());
+                self.terminate(process, Ending::Failing(Arc::new(exit)), None);
+            }
+            Phase::Draining {
+                process,
+                ready_since,
+                cause,
+                ..
+            } => {
+                let ready_for = self.now.since(ready_since);
+                self.terminate(process, Ending::Asked(cause), Some(ready_for));
+            }
+            Phase::Stopping {
+                process,
+                ending,
+                ready_for,
+                obstacle,
+                ..
+            } => self.kill(process, ending, ready_for, obstacle),
+            Phase::Backoff { .. } => {
+                self.state.history.note_restart();
+                self.queue();
+            }
+            Phase::Failed { .. } => {
+                self.state.history.note_restart();
+                self.state.history.note_trial();
+                self.queue();
+            }
+            // These have no deadline.
+            Phase::Stopped(_) | Phase::Queued | Phase::Spawning { .. } | Phase::Ready { .. } => {}
+        }
+    }
+
+    // Entering a phase.
+
+    fn queue(&mut self) {
+        self.state.start_asked = false;
+        self.state.phase = Phase::Queued;
+        self.actions.push(Action::AwaitTurn);
+    }
+
+    fn ready(&mut self, process: Process, since: Moment) {
+        self.state.phase = Phase::Ready { process, since };
+        self.actions.push(Action::Watch(process));
+    }
+
+    fn drain(&mut self, process: Process, ready_since: Moment, cause: StopCause) {
+        self.state.phase = Phase::Draining {
+            process,
+            ready_since,
+            until: self.now + self.state.policy.drain_timeout,
+            cause,
+        };
+        self.actions.push(Action::Drain(process));
+    }
+
+    fn terminate(
+        &mut self,
+        process: Process,
+        ending: Ending,
+        ready_for: Option<std::time::Duration>,
+    ) {
+        self.state.phase = Phase::Stopping {
+            process,
+            rung: Rung::Terminate {
+                until: self.now + self.state.policy.stop_timeout,
+            },
+            ending,
+            ready_for,
+            obstacle: None,
+        };
+        self.actions.push(Action::Terminate(process));
+    }
+
+    fn kill(
+        &mut self,
+        process: Process,
+        ending: Ending,
+        ready_for: Option<std::time::Duration>,
+        obstacle: Option<Arc<str>>,
+    ) {
+        self.state.phase = Phase::Stopping {
+            process,
+            rung: Rung::Kill,
+            ending,
+            ready_for,
+            obstacle,
+        };
+        self.actions.push(Action::KillTree(process));
+    }
+
+    fn fail(&mut self, exit: Arc<Exit>, cause: FailedCause, retry_at: Option<Moment>) {
+        self.state.phase = Phase::Failed {
+            exit,
+            cause,
+            retry_at,
+        };
+    }
+
+    fn note_exit(&mut self, incarnation: u64, exit: Arc<Exit>) {
+        self.state.last_exit = Some(LastExit { incarnation, exit });
+    }
+}
+
+impl State {
+    /// A server of which an incarnation outlived the magid that started it: it is ended before
+    /// anything else, and what is desired comes after. `process` is that incarnation.
+    pub fn with_survivor(mut self, process: Process, now: Moment) -> (Self, Vec<Action>) {
+        self.incarnation = self.incarnation.max(process.incarnation);
+        let mut step = Step {
+            state: self,
+            actions: Vec::new(),
+            now,
+        };
+        step.terminate(process, Ending::Asked(StopCause::Survived), None);
+        (step.state, step.actions)
+    }
+}
+
+fn startup_timeout(policy: &Policy, obstacle: Option<&str>) -> Exit {
+    let seconds = policy.max_startup_time.as_secs_f64();
+    let how_far = obstacle.unwrap_or("no output, no bytes read, no CPU time");
+    Exit::without_process(
+        ExitClass::StartupTimeout,
+        format!("not ready after {seconds} s without progress ({how_far}); the limit is max_startup_time"),
+    )
+}
