@@ -2,3 +2,4 @@
 pub mod lifecycle;
 pub mod moment;
 pub mod name;
+pub mod plan;

@@ -48,6 +48,7 @@
 
 pub mod exit;
 mod history;
+mod liveness;
 pub mod policy;
 mod state;
 mod step;
@@ -55,6 +56,7 @@ mod view;
 
 pub use exit::{Exit, ExitClass, ExitStatus, Prospect};
 pub use history::History;
+pub use liveness::{HangDetector, Liveness, LivenessRules, Look, Work};
 pub use policy::{Policy, RestartMode, RestartPolicy};
 pub use state::{
     Desired, Ending, FailedCause, LastExit, Phase, Process, Rung, State, StopCause, StopReason,

@@ -196,15 +196,12 @@ impl Step {
         self.state.desired = Desired::Stopped(reason);
         self.state.start_asked = false;
         match self.state.phase.clone() {
-            Phase::Stopped(_)
-            | Phase::Queued
-            | Phase::Backoff { .. }
-            | Phase::Failed { .. } => self.state.phase = Phase::Stopped(reason),
-            Phase::Loading { process, .. } => self.terminate(
-                process,
-                Ending::Asked(StopCause::Stop(reason)),
-                None,
-            ),
+            Phase::Stopped(_) | Phase::Queued | Phase::Backoff { .. } | Phase::Failed { .. } => {
+                self.state.phase = Phase::Stopped(reason)
+            }
+            Phase::Loading { process, .. } => {
+                self.terminate(process, Ending::Asked(StopCause::Stop(reason)), None)
+            }
             Phase::Ready { process, since } => self.drain(process, since, StopCause::Stop(reason)),
             // The drain goes on, for the newer cause.
             Phase::Draining {
@@ -735,6 +732,8 @@ fn startup_timeout(policy: &Policy, obstacle: Option<&str>) -> Exit {
     let how_far = obstacle.unwrap_or("no output, no bytes read, no CPU time");
     Exit::without_process(
         ExitClass::StartupTimeout,
-        format!("not ready after {seconds} s without progress ({how_far}); the limit is max_startup_time"),
+        format!(
+            "not ready after {seconds} s without progress ({how_far}); the limit is max_startup_time"
+        ),
     )
 }

@@ -87,12 +87,7 @@ impl State {
     /// What to publish of it.
     pub fn view(&self) -> View {
         let (state, reason, detail, next_try) = match &self.phase {
-            Phase::Stopped(reason) => (
-                PublicState::Stopped,
-                reason.code(),
-                String::new(),
-                None,
-            ),
+            Phase::Stopped(reason) => (PublicState::Stopped, reason.code(), String::new(), None),
             Phase::Queued => (
                 PublicState::Starting,
                 "waiting-for-turn",

@@ -1,0 +1,90 @@
+//! What a server is defined as, after everything has been looked up.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::lifecycle::Policy;
+use crate::name::{Alias, ServerName};
+
+/// A server of the active profile, with all defaults filled in and all files looked up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// Its name.
+    pub name: ServerName,
+    /// Its other names.
+    pub aliases: Vec<Alias>,
+    /// Whether it runs without being asked for.
+    pub autostart: bool,
+    /// What reaches its process.
+    pub launch: Launch,
+    /// The rules of its lifecycle.
+    pub policy: Policy,
+    /// `file:line` of its table. No part of what it is: moving it is no edit.
+    pub defined_at: String,
+}
+
+/// What reaches the process of a server. A change of any of it needs a new incarnation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The llama-server binary.
+    pub engine: PathBuf,
+    /// The model.
+    pub model: Model,
+    /// The address it listens on.
+    pub host: IpAddr,
+    /// The port, if the profile fixes it.
+    pub port: Option<u16>,
+    /// The typed keys that are set, as key and value, for telling what changed.
+    pub settings: BTreeMap<String, String>,
+    /// The arguments that these keys and `args` stand for.
+    pub arguments: Vec<String>,
+    /// What is added to its environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// The model of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// `model` as the profile has it.
+    pub written: String,
+    /// The file, or why there is none.
+    pub file: Result<PathBuf, String>,
+}
+
+impl Launch {
+    /// The arguments of an incarnation that listens on `port`, without the program's name.
+    ///
+    /// The flags that magid adds of its own: the web page of llama-server would be open beside our
+    /// access rules; metrics and slots are what supervision looks at; colours have no place in a file.
+    pub fn command_line(
+        &self,
+        name: &ServerName,
+        model: &std::path::Path,
+        port: u16,
+    ) -> Vec<String> {
+        let mut line = vec![
+            "--model".to_owned(),
+            model.display().to_string(),
+            "--alias".to_owned(),
+            name.to_string(),
+            "--host".to_owned(),
+            self.host.to_string(),
+            "--port".to_owned(),
+            port.to_string(),
+        ];
+        let own = ["--no-ui", "--metrics", "--slots", "--log-colors", "off"];
+        line.extend(own.map(str::to_owned));
+        line.extend(self.arguments.iter().cloned());
+        line
+    }
+
+    /// The address at which an incarnation that listens on [`Launch::host`] can be reached.
+    pub fn reachable_host(&self) -> IpAddr {
+        match self.host {
+            IpAddr::V4(host) if host.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(host) if host.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+            host => host,
+        }
+    }
+}
