@@ -1,0 +1,153 @@
+//! Hints that something in a folder changed.
+//!
+//! A hint is never more than a reason to look: events are lost when queues overflow, do not exist on
+//! network file systems, and say nothing of what a symlink points to. So whoever watches also looks
+//! again now and then, and decides by what he reads.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::watch;
+
+/// Watches folders for all of magid.
+#[derive(Clone)]
+pub struct Hints {
+    shared: Arc<Shared>,
+}
+
+/// The lock of `watcher` is taken before that of `folders`, and notify is called under the first
+/// only: it calls back from a thread of its own, which takes the second.
+struct Shared {
+    folders: Arc<Mutex<Folders>>,
+    /// None: the system grants no watches, and looking now and then is all there is.
+    watcher: Mutex<Option<RecommendedWatcher>>,
+}
+
+type Folders = HashMap<PathBuf, Folder>;
+
+struct Folder {
+    changed: watch::Sender<()>,
+    watches: usize,
+}
+
+impl std::fmt::Debug for Hints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hints").finish_non_exhaustive()
+    }
+}
+
+impl Hints {
+    /// Begins to watch nothing.
+    pub fn start() -> Self {
+        let folders: Arc<Mutex<Folders>> = Arc::default();
+        let seen = folders.clone();
+        let watcher = notify::recommended_watcher(move |event| pass_on(&seen, event));
+        if let Err(error) = &watcher {
+            tracing::warn!("cannot watch files: {error}; changes are noticed within a minute");
+        }
+        Self {
+            shared: Arc::new(Shared {
+                folders,
+                watcher: Mutex::new(watcher.ok()),
+            }),
+        }
+    }
+
+    /// Watches a folder, or while it does not exist the nearest one above it, until the watch is
+    /// dropped.
+    pub fn watch(&self, folder: &Path) -> Watch {
+        let folder = nearest_existing(folder);
+        let mut watcher = lock(&self.shared.watcher);
+        let (changed, is_new) = {
+            let mut folders = lock(&self.shared.folders);
+            let entry = folders.entry(folder.clone()).or_insert_with(|| Folder {
+                changed: watch::Sender::new(()),
+                watches: 0,
+            });
+            entry.watches += 1;
+            (entry.changed.subscribe(), entry.watches == 1)
+        };
+        if is_new && let Some(watcher) = watcher.as_mut() {
+            let result = watcher.watch(&folder, RecursiveMode::NonRecursive);
+            if let Err(error) = result {
+                tracing::debug!(folder = %folder.display(), "cannot watch a folder: {error}");
+            }
+        }
+        Watch {
+            shared: self.shared.clone(),
+            folder,
+            changed,
+        }
+    }
+}
+
+/// One interest in one folder.
+pub struct Watch {
+    shared: Arc<Shared>,
+    folder: PathBuf,
+    changed: watch::Receiver<()>,
+}
+
+impl Watch {
+    /// Waits for the next hint.
+    pub async fn changed(&mut self) {
+        if self.changed.changed().await.is_err() {
+            // The sender lives as long as this watch; were it gone, there would be no more hints.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut watcher = lock(&self.shared.watcher);
+        {
+            let mut folders = lock(&self.shared.folders);
+            let Some(entry) = folders.get_mut(&self.folder) else {
+                return;
+            };
+            entry.watches -= 1;
+            if entry.watches > 0 {
+                return;
+            }
+            folders.remove(&self.folder);
+        }
+        if let Some(watcher) = watcher.as_mut() {
+            // A folder that is gone has lost its watch already.
+            let _ = watcher.unwatch(&self.folder);
+        }
+    }
+}
+
+fn pass_on(folders: &Mutex<Folders>, event: notify::Result<notify::Event>) {
+    let folders = lock(folders);
+    let all = || folders.values().for_each(|f| f.changed.send_replace(()));
+    match event {
+        // Reading is no change, and would make every look the cause of the next one.
+        Ok(event) if event.kind.is_access() => {}
+        Ok(event) if event.need_rescan() => all(),
+        Ok(event) => {
+            for path in &event.paths {
+                let touched = [Some(path.as_path()), path.parent()];
+                for folder in touched.into_iter().flatten() {
+                    if let Some(entry) = folders.get(folder) {
+                        entry.changed.send_replace(());
+                    }
+                }
+            }
+        }
+        Err(_) => all(),
+    }
+}
+
+fn nearest_existing(folder: &Path) -> PathBuf {
+    let existing = folder.ancestors().find(|path| path.is_dir());
+    existing.unwrap_or(Path::new("/")).to_path_buf()
+}
+
+/// Nothing panics while it holds one of these locks, and what they guard is whole at every point.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

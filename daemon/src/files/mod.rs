@@ -1,0 +1,11 @@
+//! Files as a daemon has to treat them: read while others write them, replaced as a whole, watched.
+
+mod atomic;
+mod fingerprint;
+mod hints;
+mod read;
+
+pub use atomic::replace;
+pub use fingerprint::Fingerprint;
+pub use hints::{Hints, Watch};
+pub use read::{ReadError, read_stable};

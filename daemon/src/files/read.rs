@@ -1,0 +1,98 @@
+//! Reading a file that somebody may be writing.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// How often a file that changes under the reader is read again.
+const TRIES: u32 = 5;
+
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is none.
+    #[error("cannot find {}", .0.display())]
+    Missing(PathBuf),
+    /// It may not, or cannot, be read.
+    #[error("cannot read {}: {reason}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        reason: io::Error,
+    },
+    /// It is larger than any file of its kind.
+    #[error("cannot take {}: it has more than {limit} bytes", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It is not text.
+    #[error("cannot take {}: byte {at} is not valid UTF-8", .path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: usize,
+    },
+    /// Somebody is still writing it.
+    #[error("cannot take {}: it is being written", .0.display())]
+    Changing(PathBuf),
+}
+
+/// Reads a text of at most `limit` bytes whose size and time of modification are the same before and
+/// after. Blocks.
+///
+/// # Errors
+///
+/// Says why there is no text to be trusted.
+pub fn read_stable(path: &Path, limit: u64) -> Result<String, ReadError> {
+    for _ in 0..TRIES {
+        if let Some(text) = read_once(path, limit)? {
+            return Ok(text);
+        }
+    }
+    Err(ReadError::Changing(path.to_path_buf()))
+}
+
+fn read_once(path: &Path, limit: u64) -> Result<Option<String>, ReadError> {
+    let unreadable = |reason: io::Error| match reason.kind() {
+        io::ErrorKind::NotFound => ReadError::Missing(path.to_path_buf()),
+        _ => ReadError::Unreadable {
+            path: path.to_path_buf(),
+            reason,
+        },
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let before = file.metadata().map_err(unreadable)?;
+    if !before.is_file() {
+        return Err(unreadable(io::Error::other("it is not a regular file")));
+    }
+    let mut bytes = Vec::new();
+    let mut bounded = (&mut file).take(limit + 1);
+    bounded.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(ReadError::TooLarge {
+            path: path.to_path_buf(),
+            limit,
+        });
+    }
+    let after = std::fs::metadata(path).map_err(unreadable)?;
+    let same = |a: &std::fs::Metadata, b: &std::fs::Metadata| {
+        (a.dev(), a.ino(), a.size(), a.mtime(), a.mtime_nsec())
+            == (b.dev(), b.ino(), b.size(), b.mtime(), b.mtime_nsec())
+    };
+    if !same(&before, &after) || bytes.len() as u64 != after.len() {
+        return Ok(None);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => Err(ReadError::NotText {
+            path: path.to_path_buf(),
+            at: error.utf8_error().valid_up_to(),
+        }),
+    }
+}

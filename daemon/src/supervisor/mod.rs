@@ -1,0 +1,22 @@
+//! The shell around the lifecycle: tasks that own the fleet.
+//!
+//! * [`fleet`]: one task. Owns which servers there are, what they are defined as, and which of them an
+//!   operator stopped. Takes commands and configurations; passes each on to the server's task without
+//!   ever waiting for one. Feeds the watchdog.
+//! * [`server`]: one task for each server. Owns the state of its lifecycle and its incarnation. Its
+//!   effects (spawning, probing, draining, killing) run beside it and report back, so it always
+//!   answers.
+//! * [`ports`]: one task. Owns which server has which port.
+//! * [`memory`]: one task. Owns the file that remembers which servers an operator stopped.
+//!
+//! [`board`] and [`events`] are where these publish; readers never hold them up.
+
+pub mod board;
+pub mod clock;
+pub mod context;
+pub mod events;
+pub mod fleet;
+pub mod memory;
+pub mod ports;
+pub mod record;
+pub mod server;

@@ -1,0 +1,501 @@
+//! The task of one server.
+//!
+//! It owns the state of the lifecycle and the incarnation, and nothing in its loop waits for
+//! anything but the next message. What takes time runs as an effect beside it: a task that reports
+//! back and, where the phase it served is over, is dropped.
+
+mod drain;
+mod end;
+mod explain;
+mod heal;
+mod readiness;
+mod spawn;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::board::Row;
+use super::context::Context;
+use super::events::{Happening, Kind};
+use super::record::Record;
+use crate::files::Fingerprint;
+use crate::lifecycle::{self, Action, Event, Exit, LastExit, Process as Pid, State, View};
+use crate::plan::Definition;
+use crate::process::{Process, Tree};
+
+pub use explain::Explanation;
+
+/// Commands that may wait for a server's task. It handles each at once, so more mean a flood.
+const COMMANDS: usize = 64;
+
+/// Reports of effects that may wait. There are only a few effects at a time, each with few reports.
+const REPORTS: usize = 64;
+
+/// What a server's task is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Something is asked of the server. The sender is dropped when it has been done, or has failed.
+    Ask(Event, Option<oneshot::Sender<()>>),
+    /// It is defined anew; `replace` if that needs a new incarnation.
+    Define {
+        /// The definition.
+        definition: Arc<Definition>,
+        /// Whether a running incarnation is to be replaced.
+        replace: bool,
+        /// Dropped when that has been done, or has failed.
+        done: Option<oneshot::Sender<()>>,
+    },
+    /// Everything that is known of it is asked for.
+    Explain(oneshot::Sender<Explanation>),
+}
+
+/// What an effect tells the task.
+#[derive(Debug)]
+enum Report {
+    /// Something for the lifecycle.
+    Event(Event),
+    /// It is the server's turn to start, for as long as the permit is held.
+    Turn(Option<OwnedSemaphorePermit>),
+    /// The process was made, or not.
+    Spawned {
+        incarnation: u64,
+        record: Record,
+        result: Result<Box<Incarnation>, Box<Exit>>,
+    },
+    /// The process tree is gone, and the record says so.
+    Gone { incarnation: u64, record: Record },
+    /// So much of the model is loaded.
+    Loaded { incarnation: u64, percent: u8 },
+    /// What is worth telling of a ready server; none if nothing is any more.
+    Note {
+        incarnation: u64,
+        note: Option<String>,
+    },
+    /// Lines of its output that the journal was spared.
+    DroppedLines { incarnation: u64, total: u64 },
+}
+
+/// An incarnation with a process.
+#[derive(Clone, Debug)]
+struct Incarnation {
+    number: u64,
+    process: Arc<Process>,
+    tree: Tree,
+    endpoint: SocketAddr,
+    program: PathBuf,
+    engine: Option<Fingerprint>,
+    arguments: Vec<String>,
+    model: PathBuf,
+    log: PathBuf,
+    /// The kernel's count of out-of-memory kills before it was started.
+    oom_kills: u64,
+}
+
+/// A handle on a server's task.
+#[derive(Clone, Debug)]
+pub struct ServerHandle {
+    commands: mpsc::Sender<Command>,
+}
+
+/// The queue of a server's task is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot take more commands now")]
+pub struct Busy;
+
+impl ServerHandle {
+    /// Tells the task something, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] if its queue is full.
+    pub fn tell(&self, command: Command) -> Result<(), Busy> {
+        self.commands.try_send(command).map_err(|_| Busy)
+    }
+}
+
+/// Effects that are dropped when the phase they serve is over.
+#[derive(Default)]
+struct Effects {
+    turn: Option<AbortOnDropHandle<()>>,
+    readiness: Option<AbortOnDropHandle<()>>,
+    watch: Option<AbortOnDropHandle<()>>,
+    drain: Option<AbortOnDropHandle<()>>,
+    heal: Option<AbortOnDropHandle<()>>,
+    /// Follows the output of the newest incarnation, over its end.
+    output: Option<AbortOnDropHandle<()>>,
+}
+
+struct Server {
+    context: Arc<Context>,
+    definition: Arc<Definition>,
+    state: State,
+    record: Record,
+    incarnation: Option<Incarnation>,
+    effects: Effects,
+    turn: Option<OwnedSemaphorePermit>,
+    reports: mpsc::Sender<Report>,
+    waiting: Vec<oneshot::Sender<()>>,
+    published: Published,
+}
+
+/// What of the published row is not in the state.
+struct Published {
+    view: View,
+    state_since: Timestamp,
+    ready_since: Option<Timestamp>,
+    last_exit: Option<(Timestamp, LastExit)>,
+    load_percent: Option<u8>,
+    note: Option<String>,
+    dropped_lines: u64,
+}
+
+/// Starts the task of a server that is defined, and not running. `survivor` is what an earlier magid
+/// left of it.
+pub fn spawn(
+    context: Arc<Context>,
+    definition: Arc<Definition>,
+    record: Record,
+    survivor: Option<Tree>,
+) -> ServerHandle {
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (reports, reported) = mpsc::channel(REPORTS);
+    let seed = u64::from(std::process::id()) ^ hash(definition.name.as_str());
+    let state = State::new(definition.policy.clone(), record.incarnation, seed);
+    let published = Published {
+        view: state.view(),
+        state_since: Timestamp::now(),
+        ready_since: None,
+        last_exit: None,
+        load_percent: None,
+        note: None,
+        dropped_lines: 0,
+    };
+    let mut server = Server {
+        context,
+        definition,
+        state,
+        record,
+        incarnation: None,
+        effects: Effects::default(),
+        turn: None,
+        reports,
+        waiting: Vec::new(),
+        published,
+    };
+    if let Some(tree) = survivor {
+        server.adopt(tree);
+    }
+    server.publish();
+    tokio::spawn(server.run(inbox, reported));
+    ServerHandle { commands }
+}
+
+/// Spreads the jitter of servers that are started together.
+fn hash(name: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Server {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut reports: mpsc::Receiver<Report>) {
+        loop {
+            let deadline = self.state.deadline();
+            let timer = async {
+                match deadline {
+                    Some(moment) => tokio::time::sleep_until(self.context.clock.instant(moment)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Each arm may be dropped at any time: receiving loses no message, and the timer is made
+            // anew from the state.
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => self.command(command),
+                    // The fleet has let go: the server is stopped and no longer defined.
+                    None => break,
+                },
+                Some(report) = reports.recv() => self.report(report),
+                () = timer => self.apply(Event::Timer),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Ask(event, done) => {
+                self.waiting.extend(done);
+                self.apply(event);
+            }
+            Command::Define {
+                definition,
+                replace,
+                done,
+            } => {
+                self.waiting.extend(done);
+                self.define(definition, replace);
+            }
+            Command::Explain(reply) => {
+                let _ = reply.send(self.explain());
+            }
+        }
+    }
+
+    fn define(&mut self, definition: Arc<Definition>, replace: bool) {
+        let policy = definition.policy.clone();
+        self.definition = definition;
+        self.apply(Event::SetPolicy(policy));
+        if replace {
+            self.apply(Event::Replace);
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Event(event) => self.apply(event),
+            Report::Turn(permit) => {
+                self.turn = permit;
+                self.apply(Event::Turn);
+            }
+            Report::Spawned {
+                incarnation,
+                record,
+                result,
+            } => self.spawned(incarnation, record, result),
+            Report::Gone {
+                incarnation,
+                record,
+            } => {
+                self.record = record;
+                self.incarnation = None;
+                self.apply(Event::Gone { incarnation });
+            }
+            Report::Loaded {
+                incarnation,
+                percent,
+            } if self.is_current(incarnation) => {
+                self.published.load_percent = Some(percent);
+                self.publish();
+            }
+            Report::Note { incarnation, note } if self.is_current(incarnation) => {
+                self.published.note = note;
+                self.publish();
+            }
+            Report::DroppedLines { incarnation, total } if self.state.incarnation == incarnation => {
+                self.published.dropped_lines = total;
+                self.publish();
+            }
+            // Of an incarnation that is over.
+            Report::Loaded { .. } | Report::Note { .. } | Report::DroppedLines { .. } => {}
+        }
+    }
+
+    fn is_current(&self, incarnation: u64) -> bool {
+        self.state.live_incarnation() == Some(incarnation)
+    }
+
+    /// Takes one step of the lifecycle, and does what it asks for.
+    fn apply(&mut self, event: Event) {
+        if let Event::Exited { incarnation, exit } = &event
+            && self.is_current(*incarnation)
+        {
+            self.published.last_exit = None;
+            tracing::debug!(server = %self.definition.name, incarnation, ?exit, "process ended");
+        }
+        let now = self.context.clock.now();
+        let (state, actions) = lifecycle::step(&self.state, event, now);
+        self.state = state;
+        self.drop_what_is_over();
+        for action in actions {
+            self.perform(action);
+        }
+        self.announce();
+        self.publish();
+        if self.state.is_settled() {
+            self.waiting.clear();
+        }
+    }
+
+    /// Drops the effects whose phase is over; that ends them.
+    fn drop_what_is_over(&mut self) {
+        use lifecycle::Phase;
+        let phase = &self.state.phase;
+        if !self.state.is_starting() {
+            self.turn = None;
+            self.published.load_percent = None;
+        }
+        if *phase != Phase::Queued {
+            self.effects.turn = None;
+        }
+        if !matches!(phase, Phase::Loading { .. }) {
+            self.effects.readiness = None;
+        }
+        if !matches!(phase, Phase::Ready { .. }) {
+            self.effects.watch = None;
+            self.published.note = None;
+        }
+        if !matches!(phase, Phase::Draining { .. }) {
+            self.effects.drain = None;
+        }
+        let heals = matches!(
+            phase,
+            Phase::Failed {
+                cause: lifecycle::FailedCause::Prospect,
+                ..
+            }
+        );
+        if !heals {
+            self.effects.heal = None;
+        } else if self.effects.heal.is_none() {
+            self.await_healing();
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::AwaitTurn => self.await_turn(),
+            Action::Spawn(incarnation) => self.begin_spawn(incarnation),
+            Action::AwaitReady(process) => self.with(process, Self::await_ready),
+            Action::Watch(process) => self.with(process, Self::watch),
+            Action::Drain(process) => self.with(process, Self::drain),
+            Action::Terminate(process) => self.with(process, Self::terminate),
+            Action::KillTree(process) => self.with(process, Self::kill_tree),
+        }
+    }
+
+    /// Does something with the incarnation that an action is about.
+    fn with(&mut self, process: Pid, act: fn(&mut Self, Incarnation)) {
+        match self.incarnation.clone() {
+            Some(incarnation) if incarnation.number == process.incarnation => act(self, incarnation),
+            Some(_) | None => {
+                tracing::error!(server = %self.definition.name, ?process, "an action without its incarnation");
+            }
+        }
+    }
+
+    fn await_turn(&mut self) {
+        let turns = self.context.rules.borrow().turns.clone();
+        let reports = self.reports.clone();
+        self.effects.turn = effect(async move {
+            let permit = turns.next().await;
+            let _ = reports.send(Report::Turn(permit)).await;
+        });
+    }
+
+    /// Records a change of the public state, and a new end of an incarnation.
+    fn announce(&mut self) {
+        let last = self.state.last_exit.clone();
+        if let Some(last) = &last
+            && self.published.last_exit.as_ref().map(|(_, exit)| exit) != Some(last)
+        {
+            self.published.last_exit = Some((Timestamp::now(), last.clone()));
+            self.record_event(
+                Kind::ServerExited,
+                Some(last.incarnation),
+                None,
+                last.exit.class.code(),
+                end::sentence(&self.definition.name, last),
+            );
+        }
+        let view = self.state.view();
+        let before = std::mem::replace(&mut self.published.view, view);
+        let view = &self.published.view;
+        if (before.state, before.reason, &before.detail) == (view.state, view.reason, &view.detail) {
+            return;
+        }
+        if before.state != view.state {
+            self.published.state_since = Timestamp::now();
+        }
+        self.published.ready_since = match (self.state.ready_since(), self.published.ready_since) {
+            (None, _) => None,
+            (Some(_), Some(known)) => Some(known),
+            (Some(since), None) => Some(self.context.clock.wall(since)),
+        };
+        let (states, reason) = ((before.state, view.state), view.reason);
+        let message = self.sentence(view);
+        self.record_event(Kind::ServerState, None, Some(states), reason, message);
+    }
+
+    /// The change of state in one line.
+    fn sentence(&self, view: &View) -> String {
+        let mut line = format!("{} is {}: {}", self.definition.name, view.state, view.reason);
+        if !view.detail.is_empty() {
+            line.push_str(&format!(" ({})", view.detail));
+        }
+        if let Some(due) = view.next_try {
+            let wait = due.since(self.context.clock.now());
+            line.push_str(&format!("; next try in {:.1} s", wait.as_secs_f64()));
+        }
+        line
+    }
+
+    fn record_event(
+        &self,
+        kind: Kind,
+        incarnation: Option<u64>,
+        states: Option<(lifecycle::PublicState, lifecycle::PublicState)>,
+        reason: &str,
+        message: String,
+    ) {
+        let newest = (self.state.incarnation > 0).then_some(self.state.incarnation);
+        self.context.events.record(Happening {
+            kind,
+            server: Some((self.definition.name.clone(), incarnation.or(newest))),
+            states,
+            reason: reason.to_owned(),
+            message,
+        });
+    }
+
+    fn publish(&self) {
+        self.context.board.publish(self.row());
+    }
+
+    fn row(&self) -> Row {
+        let published = &self.published;
+        let live = self.incarnation.as_ref();
+        Row {
+            definition: self.definition.clone(),
+            view: published.view.clone(),
+            state_since: published.state_since,
+            pid: self.state.pid(),
+            incarnation: (self.state.incarnation > 0).then_some(self.state.incarnation),
+            endpoint: live.map(|incarnation| incarnation.endpoint),
+            restarts: self.state.history.restarts(),
+            ready_since: published.ready_since,
+            next_try: published.view.next_try.map(|due| self.context.clock.wall(due)),
+            last_exit: published.last_exit.clone(),
+            load_percent: published.load_percent,
+            engine: live.and_then(|i| i.engine.map(|engine| (i.program.clone(), engine))),
+            notes: self.notes(),
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.published.note.iter().cloned().collect();
+        let dropped = self.published.dropped_lines;
+        if dropped > 0 {
+            notes.push(format!("{dropped} lines of output were kept from the journal"));
+        }
+        notes
+    }
+
+    /// The folders in which something has to change before a permanent failure can heal.
+    fn evidence(&self) -> BTreeSet<PathBuf> {
+        let launch = &self.definition.launch;
+        let model = launch.model.file.as_ref().ok().cloned();
+        [Some(launch.engine.clone()), model].into_iter().flatten().collect()
+    }
+}
+
+fn effect(work: impl Future<Output = ()> + Send + 'static) -> Option<AbortOnDropHandle<()>> {
+    Some(AbortOnDropHandle::new(tokio::spawn(work)))
+}

@@ -1,0 +1,191 @@
+//! Making the process of an incarnation.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Incarnation, Report, Server, end};
+use crate::files::Fingerprint;
+use crate::lifecycle::{Event, Exit, ExitClass, Process as Pid};
+use crate::process::{self, SpawnRequest, Token, Tree, usage};
+use crate::supervisor::context::Context;
+use crate::supervisor::ports::PortRequest;
+use crate::supervisor::record::{LiveRecord, Record};
+
+/// Everything that a spawn needs to know.
+struct Order {
+    context: Arc<Context>,
+    definition: Arc<crate::plan::Definition>,
+    incarnation: u64,
+    record: Record,
+}
+
+impl Server {
+    pub(super) fn begin_spawn(&mut self, incarnation: u64) {
+        let mut order = Order {
+            context: self.context.clone(),
+            definition: self.definition.clone(),
+            incarnation,
+            record: self.record.clone(),
+        };
+        let reports = self.reports.clone();
+        // Not dropped with its phase: a process that was made must be known.
+        tokio::spawn(async move {
+            let result = order.carry_out().await;
+            let report = Report::Spawned {
+                incarnation,
+                record: order.record,
+                result: result.map(Box::new).map_err(Box::new),
+            };
+            let _ = reports.send(report).await;
+        });
+    }
+
+    pub(super) fn spawned(
+        &mut self,
+        incarnation: u64,
+        record: Record,
+        result: Result<Box<Incarnation>, Box<Exit>>,
+    ) {
+        self.record = record;
+        match result {
+            Ok(live) => {
+                let process = Pid {
+                    incarnation,
+                    pid: live.process.pid(),
+                };
+                self.published.dropped_lines = 0;
+                self.follow_output(&live);
+                self.await_exit(&live);
+                self.incarnation = Some(*live);
+                self.apply(Event::Spawned(process));
+            }
+            Err(exit) => {
+                let exit = Arc::new(*exit);
+                self.apply(Event::SpawnFailed { incarnation, exit });
+            }
+        }
+    }
+}
+
+impl Order {
+    async fn carry_out(&mut self) -> Result<Incarnation, Exit> {
+        let model = self.model()?;
+        let endpoint = self.take_port().await?;
+        let made = self.make(model, endpoint).await;
+        if made.is_err() {
+            self.record.live = None;
+            let _ = self.write_record().await;
+            self.context.ports.release(self.definition.name.clone()).await;
+        }
+        made
+    }
+
+    fn model(&self) -> Result<PathBuf, Exit> {
+        let model = &self.definition.launch.model;
+        let missing = |why: &str| Exit::without_process(ExitClass::ModelMissing, why);
+        let path = model.file.as_ref().map_err(|why| missing(why))?;
+        match Fingerprint::of(path) {
+            Ok(Some(_)) => Ok(path.clone()),
+            Ok(None) => Err(missing(&format!("there is no file {}", path.display()))),
+            Err(error) => Err(missing(&format!("cannot look at {}: {error}", path.display()))),
+        }
+    }
+
+    async fn take_port(&self) -> Result<SocketAddr, Exit> {
+        let launch = &self.definition.launch;
+        let request = PortRequest {
+            server: self.definition.name.clone(),
+            host: launch.host,
+            fixed: launch.port,
+            last: self.record.port,
+            range: self.context.rules.borrow().port_range.clone(),
+        };
+        match self.context.ports.take(request).await {
+            Ok(port) => Ok(SocketAddr::new(launch.reachable_host(), port)),
+            Err(error) => Err(Exit::without_process(ExitClass::Bind, error.to_string())),
+        }
+    }
+
+    async fn make(&mut self, model: PathBuf, endpoint: SocketAddr) -> Result<Incarnation, Exit> {
+        let launch = &self.definition.launch;
+        let token = Token::random();
+        let arguments = launch.command_line(&self.definition.name, &model, endpoint.port());
+        let (output, log) = self.create_log().await?;
+        self.record.incarnation = self.incarnation;
+        self.record.port = Some(endpoint.port());
+        self.record.live = Some(LiveRecord {
+            token: token.clone(),
+            endpoint,
+            process: None,
+        });
+        self.write_record().await?;
+        let engine = Fingerprint::of(&launch.engine).ok().flatten();
+        let oom_kills = usage::oom_kills();
+        let request = SpawnRequest {
+            program: launch.engine.clone(),
+            args: arguments.iter().map(OsString::from).collect(),
+            env: launch.env.clone(),
+            token: token.clone(),
+            output,
+            current_dir: None,
+        };
+        let process = process::spawn(request).await.map_err(|error| Exit {
+            exec_stage: Some(error.stage.to_string()),
+            prospect: error.prospect(),
+            ..Exit::without_process(ExitClass::SpawnFailed, error.to_string())
+        })?;
+        let identity = process.identity().clone();
+        if let Some(live) = &mut self.record.live {
+            live.process = Some(identity.clone());
+        }
+        // The token already leads to it: without this, finding it again only takes longer.
+        if let Err(exit) = self.write_record().await {
+            tracing::warn!(server = %self.definition.name, "{}", exit.detail);
+        }
+        Ok(Incarnation {
+            number: self.incarnation,
+            process: Arc::new(process),
+            tree: Tree {
+                token,
+                main: identity,
+            },
+            endpoint,
+            program: self.definition.launch.engine.clone(),
+            engine,
+            arguments,
+            model,
+            log,
+            oom_kills,
+        })
+    }
+
+    async fn create_log(&self) -> Result<(std::fs::File, PathBuf), Exit> {
+        let logs = self.context.rules.borrow().logs.clone();
+        let (name, incarnation) = (self.definition.name.clone(), self.incarnation);
+        let create = move || logs.create(&name, incarnation);
+        end::blocking(create).await.map_err(|error| {
+            not_prepared("opening the log file", &format!("cannot make its log file: {error}"))
+        })
+    }
+
+    async fn write_record(&self) -> Result<(), Exit> {
+        let (record, folder) = (self.record.clone(), self.context.records.clone());
+        let write = move || record.write(&folder);
+        end::blocking(write).await.map_err(|error| {
+            let folder = self.context.records.display();
+            not_prepared(
+                "recording the incarnation",
+                &format!("cannot write its record into {folder}: {error}"),
+            )
+        })
+    }
+}
+
+fn not_prepared(stage: &str, why: &str) -> Exit {
+    Exit {
+        exec_stage: Some(stage.to_owned()),
+        ..Exit::without_process(ExitClass::SpawnFailed, why)
+    }
+}
