@@ -1,4 +1,5 @@
 //! stub
+pub mod config;
 pub mod lifecycle;
 pub mod moment;
 pub mod name;

@@ -1,0 +1,286 @@
+//! What is wrong with a configuration, where, and what to write instead.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin as Place, Renderer, Snippet};
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE_SIZE: usize = 1024 * 1024;
+
+/// So many diagnostics of one file are kept; more would help nobody.
+const MAX_DIAGNOSTICS: usize = 100;
+
+/// The longest piece of a file that a message repeats, in characters.
+const MAX_QUOTE: usize = 60;
+
+/// A configuration file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// All of it.
+    pub text: String,
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The file.
+    pub file: Arc<Path>,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters, from 1.
+    pub column: usize,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The configuration cannot be used.
+    Error,
+    /// It can be used, but is probably not what was meant.
+    Warning,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it is, unless it is in no file.
+    pub origin: Option<Origin>,
+    /// What is wrong: one line.
+    pub message: String,
+    /// What to write instead: one line.
+    pub help: String,
+    /// The bytes of the file that are meant.
+    span: Option<Range<usize>>,
+}
+
+impl SourceFile {
+    /// Takes the bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// It is larger than [`MAX_FILE_SIZE`] or not UTF-8.
+    pub fn from_bytes(path: PathBuf, bytes: Vec<u8>) -> Result<Self, Diagnostic> {
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Self { path, text }),
+            Err(error) => {
+                let end = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(&error.as_bytes()[..end]).into_owned();
+                let file = Self { path, text };
+                let mut report = Report::new(&file);
+                report.error(
+                    end..end,
+                    "cannot read what is not UTF-8",
+                    "save the file as UTF-8",
+                );
+                Err(report.found.swap_remove(0))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// One line: `file:line:column: error: message (help)`.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
+        }
+        write!(f, "{}: {}", self.severity, self.message)?;
+        if !self.help.is_empty() {
+            write!(f, " ({})", self.help)?;
+        }
+        Ok(())
+    }
+}
+
+impl Diagnostic {
+    /// An error that is in no file.
+    pub fn error(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::elsewhere(Severity::Error, message.into(), help.into())
+    }
+
+    /// A warning about no file.
+    pub fn warning(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::elsewhere(Severity::Warning, message.into(), help.into())
+    }
+
+    fn elsewhere(severity: Severity, message: String, help: String) -> Self {
+        Self {
+            severity,
+            origin: None,
+            message,
+            help,
+            span: None,
+        }
+    }
+
+    /// The diagnostic for a terminal, without colour: with the line it is about if `source` is the
+    /// file that it is in.
+    pub fn render(&self, source: Option<&SourceFile>) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(&*self.message));
+        if let Some(origin) = &self.origin {
+            let path = origin.file.to_string_lossy();
+            group = match (source, &self.span) {
+                (Some(source), Some(span)) if *source.path == *origin.file => group.element(
+                    Snippet::source(&*source.text)
+                        .path(path)
+                        .annotation(AnnotationKind::Primary.span(within(&source.text, span))),
+                ),
+                _ => group.element(
+                    Place::path(path)
+                        .line(origin.line)
+                        .char_column(origin.column),
+                ),
+            };
+        }
+        if !self.help.is_empty() {
+            group = group.element(Level::HELP.message(&*self.help));
+        }
+        Renderer::plain().render(&[group])
+    }
+}
+
+/// Gathers what is wrong with one file.
+#[derive(Debug)]
+pub(super) struct Report<'f> {
+    text: &'f str,
+    path: Arc<Path>,
+    line_starts: Vec<usize>,
+    found: Vec<Diagnostic>,
+    settled: BTreeSet<usize>,
+}
+
+impl<'f> Report<'f> {
+    pub(super) fn new(file: &'f SourceFile) -> Self {
+        let newlines = file
+            .text
+            .bytes()
+            .enumerate()
+            .filter(|&(_, byte)| byte == b'\n');
+        Self {
+            text: &file.text,
+            path: Arc::from(&*file.path),
+            line_starts: std::iter::once(0)
+                .chain(newlines.map(|(at, _)| at + 1))
+                .collect(),
+            found: Vec::new(),
+            settled: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn error(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        if self.found.len() == MAX_DIAGNOSTICS {
+            return;
+        }
+        let span = within(self.text, &span);
+        let origin = self.origin(span.clone());
+        if self.settled.contains(&origin.line) {
+            return;
+        }
+        let diagnostic = Diagnostic {
+            severity: Severity::Error,
+            origin: Some(origin),
+            message: message.into(),
+            help: help.into(),
+            span: Some(span),
+        };
+        // What `[defaults]` says is looked at once for each server.
+        if !self.found.contains(&diagnostic) {
+            self.found.push(diagnostic);
+        }
+    }
+
+    /// Where `span` begins.
+    pub(super) fn origin(&self, span: Range<usize>) -> Origin {
+        let at = within(self.text, &span).start;
+        let line = self.line_starts.partition_point(|&start| start <= at);
+        let start = self.line_starts[line - 1];
+        Origin {
+            file: self.path.clone(),
+            line,
+            column: self.text[start..at].chars().count() + 1,
+        }
+    }
+
+    /// The text at `span`, fit for a message.
+    pub(super) fn quote(&self, span: Range<usize>) -> String {
+        quote(&self.text[within(self.text, &span)])
+    }
+
+    /// From here on, findings on lines that have one are consequences: they are not added.
+    pub(super) fn settle(&mut self) {
+        let origins = self.found.iter().filter_map(|found| found.origin.as_ref());
+        self.settled = origins.map(|origin| origin.line).collect();
+    }
+
+    /// `value`, or everything that is wrong, in the order of the file.
+    pub(super) fn finish<T>(mut self, value: T) -> Result<T, Vec<Diagnostic>> {
+        self.found.sort_by(|a, b| a.origin.cmp(&b.origin));
+        if self.found.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.found)
+        }
+    }
+}
+
+/// Text of a file, fit for one line of a message: escaped, and cut if it is long.
+pub(super) fn quote(text: &str) -> String {
+    let mut quoted: String = text
+        .chars()
+        .take(MAX_QUOTE)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(MAX_QUOTE).is_some() {
+        quoted.push('…');
+    }
+    quoted
+}
+
+/// `span`, moved onto text that exists: the parser reports a missing end behind the last newline.
+fn within(text: &str, span: &Range<usize>) -> Range<usize> {
+    let content = text.trim_end_matches(['\n', '\r']).len();
+    let mut start = span.start.min(text.len());
+    if start == text.len() {
+        start = content;
+    }
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = span.end.clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
+}

@@ -1,0 +1,254 @@
+//! Reads the tables of a TOML file by key.
+//!
+//! A [`Table`] remembers which keys were asked for; what is left at the end is unknown. So the code
+//! that reads a key is the only list of keys there is, and one pass finds every error of a file.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Error};
+
+use super::diagnostic::{MAX_FILE_SIZE, Report, quote};
+use super::value::{Value, describe};
+
+/// What the parser says about a second `key =` or a second `[table]`.
+const DUPLICATE: &str = "duplicate key";
+/// What the parser says about a value that is no value.
+const UNQUOTED: &str = "string values must be quoted";
+
+/// So like a known key is an unknown one that was mistyped.
+const SIMILAR: f64 = 0.8;
+
+/// One table of a file, or an empty one that stands for a table that is not there.
+pub(super) struct Table<'t> {
+    entries: Option<&'t DeTable<'t>>,
+    asked: Vec<&'static str>,
+}
+
+/// One entry of a table whose keys are names.
+pub(super) struct Entry<'t> {
+    pub(super) key: &'t str,
+    pub(super) key_span: Range<usize>,
+    pub(super) value: &'t Spanned<DeValue<'t>>,
+}
+
+/// Parses `text`; every syntax error goes to `report`.
+///
+/// The tree is what could be made out. After an error that loses the parser's place it is empty:
+/// all that could be said about it would be consequences.
+pub(super) fn parse<'f>(text: &'f str, report: &mut Report<'_>) -> DeTable<'f> {
+    if text.len() > MAX_FILE_SIZE {
+        report.error(
+            0..0,
+            format!("cannot read a file of {} bytes", text.len()),
+            format!("{MAX_FILE_SIZE} bytes are allowed"),
+        );
+        return DeTable::new();
+    }
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        syntax_error(error, report);
+    }
+    report.settle();
+    let in_place = |error: &Error| {
+        [DUPLICATE, UNQUOTED]
+            .iter()
+            .any(|m| error.message().starts_with(m))
+    };
+    if errors.iter().all(in_place) {
+        tree.into_inner()
+    } else {
+        DeTable::new()
+    }
+}
+
+fn syntax_error(error: &Error, report: &mut Report<'_>) {
+    let span = error.span().unwrap_or_default();
+    let quoted = report.quote(span.clone());
+    let (what, expected) = match error.message().split_once(", expected ") {
+        Some((what, expected)) => (what, Some(expected)),
+        None => (error.message(), None),
+    };
+    let (message, help) = match what {
+        DUPLICATE => (
+            format!("cannot have `{quoted}` twice"),
+            "keep one of the two".to_owned(),
+        ),
+        UNQUOTED if span.is_empty() => (
+            "a value is missing".to_owned(),
+            "write one behind the `=`".to_owned(),
+        ),
+        UNQUOTED => (
+            format!("cannot read the value {quoted}"),
+            format!("write text in quotes: \"{quoted}\""),
+        ),
+        what => (
+            format!("cannot parse this: {what}"),
+            match expected {
+                Some("nothing") => "remove it".to_owned(),
+                Some(expected) if expected.contains(", ") => format!("write one of {expected}"),
+                Some(expected) => format!("write {expected}"),
+                None => "mend the line".to_owned(),
+            },
+        ),
+    };
+    report.error(span, message, help);
+}
+
+impl<'t> Table<'t> {
+    /// The table with these entries.
+    pub(super) fn new(entries: &'t DeTable<'t>) -> Self {
+        Self {
+            entries: Some(entries),
+            asked: Vec::new(),
+        }
+    }
+
+    /// The table that `value`, found at `key`, must be.
+    pub(super) fn at(key: &str, value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Self {
+        let entries = value.get_ref().as_table();
+        if entries.is_none() {
+            report.error(
+                value.span(),
+                format!("`{key}` cannot be {}", describe(value.get_ref())),
+                format!("write a table: [{key}]"),
+            );
+        }
+        Self {
+            entries,
+            asked: Vec::new(),
+        }
+    }
+
+    /// The value of `key` as it stands.
+    pub(super) fn raw(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
+        self.asked.push(key);
+        self.entries?.get(key)
+    }
+
+    /// The value of `key`.
+    pub(super) fn get<T: Value>(
+        &mut self,
+        key: &'static str,
+        report: &mut Report<'_>,
+    ) -> Option<Spanned<T>> {
+        read(key, self.raw(key)?, report)
+    }
+
+    /// The values of the array at `key`; those that are wrong are reported and left out.
+    pub(super) fn list<T: Value>(
+        &mut self,
+        key: &'static str,
+        report: &mut Report<'_>,
+    ) -> Option<Vec<Spanned<T>>> {
+        let value = self.raw(key)?;
+        let Some(array) = value.get_ref().as_array() else {
+            report.error(
+                value.span(),
+                format!("`{key}` cannot be {}", describe(value.get_ref())),
+                format!("write a list: {key} = [\u{2026}]"),
+            );
+            return None;
+        };
+        Some(
+            array
+                .iter()
+                .filter_map(|item| read(key, item, report))
+                .collect(),
+        )
+    }
+
+    /// The table at `key`.
+    pub(super) fn table(&mut self, key: &'static str, report: &mut Report<'_>) -> Table<'t> {
+        match self.raw(key) {
+            Some(value) => Self::at(key, value, report),
+            None => Self {
+                entries: None,
+                asked: Vec::new(),
+            },
+        }
+    }
+
+    /// All entries, in the order of the file.
+    pub(super) fn entries(&self) -> Vec<Entry<'t>> {
+        let mut entries: Vec<_> = self
+            .entries
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| Entry {
+                key: key.get_ref(),
+                key_span: key.span(),
+                value,
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.key_span.start);
+        entries
+    }
+
+    /// The entries whose keys nobody asked for.
+    pub(super) fn unknown(&self) -> Vec<Entry<'t>> {
+        let mut entries = self.entries();
+        entries.retain(|entry| !self.asked.contains(&entry.key));
+        entries
+    }
+
+    /// The known key that `key` was meant to be.
+    pub(super) fn similar(&self, key: &str) -> Option<&'static str> {
+        let key = key.to_ascii_lowercase().replace('-', "_");
+        let rated = self
+            .asked
+            .iter()
+            .map(|&known| (strsim::jaro_winkler(known, &key), known));
+        let (likeness, known) = rated.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (likeness >= SIMILAR).then_some(known)
+    }
+
+    /// Reports every entry that nobody asked for.
+    pub(super) fn finish(self, report: &mut Report<'_>) {
+        for entry in self.unknown() {
+            let help = match self.similar(entry.key) {
+                Some(known) => format!("write `{known}`"),
+                None => format!("remove it; known here: {}", self.asked.join(", ")),
+            };
+            unknown_key(&entry, help, report);
+        }
+    }
+}
+
+/// Reports a key that does not exist.
+pub(super) fn unknown_key(entry: &Entry<'_>, help: String, report: &mut Report<'_>) {
+    report.error(
+        entry.key_span.clone(),
+        format!("unknown key `{}`", quote(entry.key)),
+        help,
+    );
+}
+
+/// Reads one value, which stands at `key` or in its array.
+pub(super) fn read<T: Value>(
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    report: &mut Report<'_>,
+) -> Option<Spanned<T>> {
+    if value
+        .get_ref()
+        .as_str()
+        .is_some_and(|text| text.contains('\0'))
+    {
+        report.error(
+            value.span(),
+            format!("`{key}` cannot contain a NUL character"),
+            "remove it",
+        );
+        return None;
+    }
+    let read = T::read(value.get_ref());
+    if read.is_none() {
+        report.error(
+            value.span(),
+            format!("`{key}` cannot be {}", describe(value.get_ref())),
+            format!("write {}", T::EXPECTED),
+        );
+    }
+    Some(Spanned::new(value.span(), read?))
+}

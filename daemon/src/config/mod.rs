@@ -1,0 +1,49 @@
+//! Configuration: from texts and variables to values.
+//!
+//! Everything here is pure. The shell reads files and the environment, and hands them in:
+//!
+//! 1. [`Locations::find`] says where magid.toml is.
+//! 2. [`parse_daemon`] makes a [`DaemonConfig`] of it, so that the shell knows where the profiles are
+//!    and which one is active.
+//! 3. [`parse_profile`] makes a [`Profile`] of that one's text.
+//!
+//! Each answers with a value or with everything that is wrong: [`Diagnostic`]s with the place in the
+//! file and what to write instead. Values hold no default that is not filled in and no place that
+//! takes part in a comparison, so two configurations that mean the same are equal: comments, white
+//! space, the order of keys and a default made explicit change nothing.
+
+mod daemon;
+mod diagnostic;
+mod document;
+mod environment;
+mod locations;
+mod owned;
+mod profile;
+mod restart;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use daemon::{
+    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, Liveness, LlamaServerConfig, Logs,
+    ParsedDaemon, ScanPath, parse_daemon, restart_only_differences,
+};
+pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
+pub use environment::{Environment, LogLevel};
+pub use locations::{LocationInput, Locations};
+pub use profile::{MAX_SERVERS, ParsedProfile, Profile, ServerConfig, is_blank, parse_profile};
+pub use settings::Settings;
+
+/// All of it: what magid runs by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// magid.toml and the environment.
+    pub daemon: DaemonConfig,
+    /// The active profile, if there is one.
+    pub profile: Option<Profile>,
+    /// `key (VARIABLE)` of each key that a variable determined.
+    pub overridden: Vec<String>,
+    /// What is probably not as it was meant.
+    pub warnings: Vec<Diagnostic>,
+}
