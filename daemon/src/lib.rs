@@ -1,4 +1,6 @@
 //! stub
 pub mod lifecycle;
+pub mod logs;
 pub mod moment;
 pub mod name;
+pub mod process;

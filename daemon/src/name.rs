@@ -116,7 +116,13 @@ mod tests {
         assert_eq!(ServerName::new(".."), Err(NameError::BadStart('.')));
         assert_eq!(ServerName::new("-x"), Err(NameError::BadStart('-')));
         assert_eq!(ServerName::new("a/b"), Err(NameError::BadCharacter('/')));
-        assert_eq!(ServerName::new("a\u{e9}"), Err(NameError::BadCharacter('\u{e9}')));
-        assert_eq!(ServerName::new(&"a".repeat(65)), Err(NameError::TooLong(65)));
+        assert_eq!(
+            ServerName::new("a\u{e9}"),
+            Err(NameError::BadCharacter('\u{e9}'))
+        );
+        assert_eq!(
+            ServerName::new(&"a".repeat(65)),
+            Err(NameError::TooLong(65))
+        );
     }
 }
