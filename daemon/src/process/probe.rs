@@ -1,0 +1,246 @@
+//! Questions to a llama-server: how are you, what do your slots do, do you sleep?
+//!
+//! Each question has a connection and a deadline of its own. A wedged server then costs one time-out
+//! rather than a pool of stuck connections, and nothing is left for it to count as a client.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The most of an answer that is read.
+const LARGEST_ANSWER: usize = 1024 * 1024;
+
+/// What `/health` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The model is loaded. A wedged server says so too.
+    Ok,
+    /// The model is not loaded yet.
+    Loading,
+    /// Nobody listens there.
+    Refused,
+    /// There was no whole answer in time.
+    TimedOut,
+    /// Something else answered, or it broke off.
+    Unexpected(String),
+}
+
+/// Why a question was not answered.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    /// Nobody listens there.
+    #[error("cannot connect: nobody listens there")]
+    Refused,
+    /// There was no whole answer in time.
+    #[error("cannot wait longer: no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The answer is not a success.
+    #[error("cannot use the answer: HTTP status {0}")]
+    Status(u16),
+    /// The connection broke, or what came over it is not the HTTP or JSON it should be.
+    #[error("cannot use the answer: {0}")]
+    Broken(String),
+}
+
+/// One slot: a place for one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Which.
+    pub id: u32,
+    /// Whether it works on a request.
+    pub is_processing: bool,
+    /// Tokens generated for that request.
+    pub n_decoded: u64,
+    /// Tokens of its prompt that have been worked through.
+    pub n_prompt_tokens_processed: u64,
+}
+
+/// What a server says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Props {
+    /// It has given back its memory until the next request.
+    pub is_sleeping: bool,
+    /// The build of llama.cpp.
+    pub build_info: String,
+    /// How many slots it has.
+    pub total_slots: u32,
+    /// The model that it loaded.
+    pub model_path: String,
+}
+
+/// Asks `/health`. It needs no key, wakes nobody, and is answered while the model loads.
+pub async fn health(address: SocketAddr, limit: Duration) -> Health {
+    match ask(address, limit, "/health", None).await {
+        Ok((StatusCode::OK, _)) => Health::Ok,
+        Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => Health::Loading,
+        Ok((status, _)) => Health::Unexpected(format!("HTTP status {}", status.as_u16())),
+        Err(ProbeError::Refused) => Health::Refused,
+        Err(ProbeError::TimedOut(_)) => Health::TimedOut,
+        Err(error @ (ProbeError::Status(_) | ProbeError::Broken(_))) => {
+            Health::Unexpected(error.to_string())
+        }
+    }
+}
+
+/// Asks `/slots`. This wakes a server that sleeps and sets its idle timer back, so never ask an idle
+/// one.
+///
+/// # Errors
+///
+/// A time-out means little: the thread that decodes also answers this.
+pub async fn slots(
+    address: SocketAddr,
+    limit: Duration,
+    api_key: Option<&str>,
+) -> Result<Vec<Slot>, ProbeError> {
+    let slots: Vec<WireSlot> = ask_json(address, limit, "/slots", api_key).await?;
+    Ok(slots.into_iter().map(Slot::from).collect())
+}
+
+/// Asks `/props`. It wakes nobody.
+///
+/// # Errors
+///
+/// Says why there is no answer.
+pub async fn props(
+    address: SocketAddr,
+    limit: Duration,
+    api_key: Option<&str>,
+) -> Result<Props, ProbeError> {
+    ask_json(address, limit, "/props", api_key).await
+}
+
+async fn ask_json<T: DeserializeOwned>(
+    address: SocketAddr,
+    limit: Duration,
+    path: &str,
+    api_key: Option<&str>,
+) -> Result<T, ProbeError> {
+    match ask(address, limit, path, api_key).await? {
+        (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(broken),
+        (status, _) => Err(ProbeError::Status(status.as_u16())),
+    }
+}
+
+async fn ask(
+    address: SocketAddr,
+    limit: Duration,
+    path: &str,
+    api_key: Option<&str>,
+) -> Result<(StatusCode, Bytes), ProbeError> {
+    timeout(limit, exchange(address, path, api_key))
+        .await
+        .unwrap_or(Err(ProbeError::TimedOut(limit)))
+}
+
+async fn exchange(
+    address: SocketAddr,
+    path: &str,
+    api_key: Option<&str>,
+) -> Result<(StatusCode, Bytes), ProbeError> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => ProbeError::Refused,
+            _ => broken(error),
+        })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let mut request = Request::get(path)
+        .header(HOST, address.to_string())
+        .header(CONNECTION, "close");
+    if let Some(key) = api_key {
+        request = request.header(AUTHORIZATION, format!("Bearer {key}"));
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(broken)?;
+    let answer = async {
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LARGEST_ANSWER)
+            .collect()
+            .await
+            .map_err(broken)?;
+        Ok((status, body.to_bytes()))
+    };
+    // The connection is driven here rather than by a task, so that nothing outlives the question.
+    tokio::pin!(answer, connection);
+    tokio::select! {
+        answer = &mut answer => answer,
+        // It ends when the last byte is read, which may be before the answer is put together; if it
+        // broke, the answer tells of it.
+        _ = &mut connection => answer.await,
+    }
+}
+
+fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProbeError {
+    let error = error.into();
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    ProbeError::Broken(text)
+}
+
+/// A slot as llama-server writes it. Idle ones have only the first two members.
+#[derive(Deserialize)]
+struct WireSlot {
+    #[serde(default)]
+    id: u32,
+    #[serde(default)]
+    is_processing: bool,
+    #[serde(default)]
+    n_prompt_tokens_processed: u64,
+    #[serde(default)]
+    next_token: NextToken,
+}
+
+/// A list in current builds, a single one in older ones.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NextToken {
+    Many(Vec<Decoded>),
+    One(Decoded),
+}
+
+#[derive(Deserialize)]
+struct Decoded {
+    #[serde(default)]
+    n_decoded: u64,
+}
+
+impl Default for NextToken {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl From<WireSlot> for Slot {
+    fn from(wire: WireSlot) -> Self {
+        let n_decoded = match wire.next_token {
+            NextToken::Many(tokens) => tokens.iter().map(|token| token.n_decoded).sum(),
+            NextToken::One(token) => token.n_decoded,
+        };
+        Self {
+            id: wire.id,
+            is_processing: wire.is_processing,
+            n_decoded,
+            n_prompt_tokens_processed: wire.n_prompt_tokens_processed,
+        }
+    }
+}
