@@ -1,1 +1,12 @@
-//! stub
+//! What the tests of magi stand on: models that llama-server loads in milliseconds, a llama-server
+//! that fails on command, and a harness that runs the real magid.
+//!
+//! * [`model`] writes a tiny GGUF that says its own name for ever.
+//! * [`faulty`] is the llama-server that fails on command, built as `faulty-llama-server`.
+//! * [`harness`] runs magid and waits for what it does.
+
+pub mod faulty;
+pub mod harness;
+pub mod model;
+
+pub use model::tiny_model;

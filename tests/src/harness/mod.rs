@@ -1,0 +1,29 @@
+//! A real magid in a directory of its own, and ways to wait for what it does.
+//!
+//! A test makes a [`Fleet`], saves a profile of [`Server`]s, real or faulty, starts magid and waits
+//! for states. Nothing sleeps to be right: a wait ends when the state is there, and after a generous
+//! deadline it panics with the status, the events and magid's own output. When a fleet is dropped,
+//! magid and every process it started are killed.
+
+mod chat;
+mod fleet;
+mod notify;
+mod places;
+mod ports;
+mod processes;
+mod report;
+mod run;
+mod server;
+mod wait;
+
+pub use chat::{Chat, chat, post};
+pub use fleet::Fleet;
+pub use notify::NotifySocket;
+pub use places::{
+    LLAMA_SERVER_VERSION, cached_llama_server, faulty_llama_server, full, llama_server, program,
+    skipped,
+};
+pub use processes::{is_alive, pids_with, send, wait_gone};
+pub use run::Ran;
+pub use server::Server;
+pub use wait::{DEADLINE, Servers};

