@@ -1,6 +1,7 @@
 //! Finding and reaching the daemon's socket.
 
 use std::env;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ pub type DaemonChannel = Channel;
 
 /// The socket's place under systemd.
 const SYSTEM_SOCKET: &str = "/run/magi/magid.sock";
+const SOCKET_NAME: &str = "magid.sock";
 
 /// Why no daemon was reached.
 #[derive(Debug, Error)]
@@ -40,35 +42,39 @@ fn tried(attempts: &[(PathBuf, io::Error)]) -> String {
     each.join("; ")
 }
 
-/// The sockets a client tries, in order: the one it is told, else `MAGI_SOCKET`, else the user's own
-/// one where it exists, and then the system's.
+/// The sockets a client tries, in order: the one it is told, else the one that `MAGI_SOCKET` names,
+/// else the user's own one, and then the system's.
 pub fn socket_candidates(explicit: Option<&Path>) -> Vec<PathBuf> {
+    candidates(explicit, |name| env::var_os(name))
+}
+
+fn candidates(explicit: Option<&Path>, var: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let dir = |name| {
+        var(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let named = explicit
         .map(Path::to_path_buf)
-        .or_else(|| non_empty_var("MAGI_SOCKET").map(PathBuf::from));
-    if let Some(path) = named {
-        return vec![path];
+        .or_else(|| dir("MAGI_SOCKET"));
+    if let Some(socket) = named {
+        return vec![socket];
     }
-    let mut candidates = Vec::new();
-    candidates.extend(non_empty_var("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("magi")));
-    let state = non_empty_var("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| non_empty_var("HOME").map(|home| PathBuf::from(home).join(".local/state")));
-    candidates.extend(state.map(|dir| dir.join("magi/run")));
-    let mut sockets: Vec<_> = candidates
-        .into_iter()
-        .map(|dir| dir.join("magid.sock"))
-        .filter(|path| path.exists())
-        .collect();
-    sockets.push(PathBuf::from(SYSTEM_SOCKET));
-    sockets
+    // Where a user's magid puts it: the runtime directory, or without one the state directory.
+    let runtime = dir("XDG_RUNTIME_DIR").map(|dir| dir.join("magi"));
+    let state = dir("XDG_STATE_HOME")
+        .or_else(|| dir("HOME").map(|home| home.join(".local/state")))
+        .map(|dir| dir.join("magi/run"));
+    let own = [runtime, state].into_iter().flatten();
+    own.map(|dir| dir.join(SOCKET_NAME))
+        .chain([PathBuf::from(SYSTEM_SOCKET)])
+        .collect()
 }
 
-fn non_empty_var(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Connects to the first of [`socket_candidates`] that answers.
+/// Connects to the first of [`socket_candidates`] that answers. A socket without a daemon behind it
+/// is passed over.
+///
+/// The channel belongs to the tokio runtime that this is called in, whose I/O and timers it needs.
 ///
 /// # Errors
 ///
@@ -104,4 +110,77 @@ async fn connect_to(path: &Path) -> io::Result<DaemonChannel> {
         .connect_with_connector(connector)
         .await
         .map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates_with(explicit: Option<&str>, vars: &[(&str, &str)]) -> Vec<String> {
+        let var = |name: &str| {
+            let found = vars.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        candidates(explicit.map(Path::new), var)
+            .into_iter()
+            .map(|path| path.display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn a_socket_that_is_named_is_the_only_one() {
+        let vars = [
+            ("MAGI_SOCKET", "/b.sock"),
+            ("XDG_RUNTIME_DIR", "/run/user/7"),
+        ];
+        assert_eq!(candidates_with(Some("/a.sock"), &vars), ["/a.sock"]);
+        assert_eq!(candidates_with(None, &vars), ["/b.sock"]);
+    }
+
+    #[test]
+    fn the_users_own_socket_comes_before_the_systems() {
+        let vars = [
+            ("MAGI_SOCKET", ""),
+            ("XDG_RUNTIME_DIR", "/run/user/7"),
+            ("HOME", "/home/u"),
+        ];
+        let expected = [
+            "/run/user/7/magi/magid.sock",
+            "/home/u/.local/state/magi/run/magid.sock",
+            SYSTEM_SOCKET,
+        ];
+        assert_eq!(candidates_with(None, &vars), expected);
+    }
+
+    #[test]
+    fn a_state_directory_that_is_set_stands_in_for_home() {
+        let vars = [("XDG_STATE_HOME", "/state"), ("HOME", "/home/u")];
+        let expected = ["/state/magi/run/magid.sock", SYSTEM_SOCKET];
+        assert_eq!(candidates_with(None, &vars), expected);
+    }
+
+    #[test]
+    fn a_service_without_a_home_asks_the_systems_daemon() {
+        assert_eq!(candidates_with(None, &[]), [SYSTEM_SOCKET]);
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_daemon_names_the_socket_and_the_systems_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("magid.sock");
+        let error = connect(Some(&path)).await.unwrap_err();
+        assert_eq!(error.attempts.len(), 1);
+        assert_eq!(error.attempts[0].1.kind(), io::ErrorKind::NotFound);
+        assert!(!error.is_permission_denied());
+        assert!(error.to_string().contains(path.to_str().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_its_daemon_left_behind_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("magid.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let error = connect(Some(&path)).await.unwrap_err();
+        assert_eq!(error.attempts[0].1.kind(), io::ErrorKind::ConnectionRefused);
+    }
 }

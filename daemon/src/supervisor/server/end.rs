@@ -1,35 +1,48 @@
 //! The end of an incarnation: how it is brought about, noticed, explained and completed.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
-use super::{Incarnation, Report, Server};
+use super::{Incarnation, Report, Server, Survivor};
 use crate::lifecycle::classify::{Evidence, classify};
-use crate::lifecycle::{Event, Exit, ExitStatus, LastExit, PublicState};
+use crate::lifecycle::{Event, Exit, ExitStatus, LastExit};
 use crate::logs;
 use crate::name::ServerName;
-use crate::process::{Process, Tree, usage};
+use crate::process::{Obstacle, Scope, usage};
 use crate::supervisor::events::Kind;
 
+/// How many of the last lines are searched for what an end means.
+const LINES_READ: usize = 200;
+
 impl Server {
-    /// Notices the end of the process, and finds out what it means.
+    /// Notices the end of the process.
     pub(super) fn await_exit(&self, live: &Incarnation) {
-        let live = live.clone();
-        let (reports, board) = (self.reports.clone(), self.context.board.clone());
-        let name = self.definition.name.clone();
+        let (process, incarnation) = (live.process.clone(), live.number);
+        let reports = self.reports.clone();
         // Not dropped with any phase: every end is noticed.
         tokio::spawn(async move {
-            let status = live.process.exited().await;
-            let row = board.row(&name);
-            let was_ready = row.is_some_and(|row| {
-                matches!(row.view.state, PublicState::Ready | PublicState::Draining)
-            });
-            let incarnation = live.number;
-            let exit = blocking(move || Ok(explain_end(&live, status, was_ready)))
-                .await
-                .unwrap_or_else(|_: io::Error| Exit::of_status(status));
+            let status = process.exited().await;
+            let report = Report::Ended {
+                incarnation,
+                status,
+            };
+            let _ = reports.send(report).await;
+        });
+    }
+
+    /// Finds out what the end of the process means.
+    pub(super) fn explain_end(&self, incarnation: u64, status: ExitStatus) {
+        let Some(live) = self.incarnation.clone() else {
+            return;
+        };
+        let reached_ready = self.state.ready_since().is_some();
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let exit = blocking(move || Ok(explain(&live, status, reached_ready))).await;
+            let exit = exit.unwrap_or_else(|_| explain_without_output(status, reached_ready));
             let exit = Arc::new(exit);
             let _ = reports
                 .send(Report::Event(Event::Exited { incarnation, exit }))
@@ -54,15 +67,15 @@ impl Server {
         // Not dropped with any phase: it is what ends the phase.
         tokio::spawn(async move {
             let stuck = reports.clone();
-            let tell = move |obstacle: String| {
-                let obstacle = Arc::from(obstacle);
+            let tell = move |obstacle: Obstacle| {
+                let obstacle = Arc::from(obstacle.to_string());
                 // Only what people are told of it is lost if there is no room.
                 let _ = stuck.try_send(Report::Event(Event::Stuck {
                     incarnation,
                     obstacle,
                 }));
             };
-            live.tree.kill(tell).await;
+            live.tree.kill(live.scope, tell).await;
             live.process.exited().await;
             record.live = None;
             let folder = context.records.clone();
@@ -82,31 +95,24 @@ impl Server {
     }
 
     /// Takes over what an earlier magid left of this server, in order to end it.
-    pub(super) fn adopt(&mut self, tree: Tree) {
-        let Some(live) = self.record.live.clone() else {
-            return;
-        };
-        let process = match Process::adopt(&tree.main) {
-            Ok(Some(process)) => process,
-            // Its main process is gone, but the tree has members.
-            Ok(None) | Err(_) => Process::gone(&tree.main),
-        };
+    pub(super) fn adopt(&mut self, survivor: Survivor) {
         let number = self.record.incarnation;
+        let process = crate::lifecycle::Process {
+            incarnation: number,
+            pid: survivor.process.pid(),
+        };
         let incarnation = Incarnation {
             number,
-            process: Arc::new(process),
-            endpoint: live.endpoint,
+            process: survivor.process,
+            tree: survivor.tree,
+            scope: Scope::Recovery,
+            endpoint: survivor.endpoint,
             program: self.definition.launch.engine.clone(),
             engine: None,
             arguments: Vec::new(),
-            model: Default::default(),
+            model: PathBuf::new(),
             log: self.context.rules.borrow().logs.path(&self.definition.name, number),
-            oom_kills: usage::oom_kills(),
-            tree,
-        };
-        let pid = crate::lifecycle::Process {
-            incarnation: number,
-            pid: incarnation.process.pid(),
+            oom_kills: usage::oom_kills().unwrap_or(0),
         };
         self.record_event(
             Kind::SurvivorFound,
@@ -115,28 +121,39 @@ impl Server {
             "survived",
             format!(
                 "incarnation {number} of {} (pid {}) outlived the magid that started it: it is stopped before anything else",
-                self.definition.name, pid.pid
+                self.definition.name, process.pid
             ),
         );
         self.await_exit(&incarnation);
         self.incarnation = Some(incarnation);
-        let state = self.state.clone();
-        let (state, actions) = state.with_survivor(pid, self.context.clock.now());
+        let (state, actions) = self
+            .state
+            .clone()
+            .with_survivor(process, self.context.clock.now());
         self.state = state;
-        self.announce();
         for action in actions {
             self.perform(action);
         }
+        self.announce();
     }
 }
 
-fn explain_end(live: &Incarnation, status: ExitStatus, was_ready: bool) -> Exit {
-    let lines = logs::tail(&live.log, Exit::LAST_LINES * 5).unwrap_or_default();
+fn explain(live: &Incarnation, status: ExitStatus, reached_ready: bool) -> Exit {
+    let lines = logs::tail(&live.log, LINES_READ).unwrap_or_default();
     classify(&Evidence {
         status,
-        reached_ready: was_ready,
+        reached_ready,
         lines: &lines,
-        oom_kills_during_life: usage::oom_kills().saturating_sub(live.oom_kills),
+        oom_kills_during_life: usage::oom_kills().unwrap_or(0).saturating_sub(live.oom_kills),
+    })
+}
+
+fn explain_without_output(status: ExitStatus, reached_ready: bool) -> Exit {
+    classify(&Evidence {
+        status,
+        reached_ready,
+        lines: &[],
+        oom_kills_during_life: 0,
     })
 }
 

@@ -8,6 +8,7 @@ mod drain;
 mod end;
 mod explain;
 mod heal;
+mod output;
 mod readiness;
 mod spawn;
 mod watch;
@@ -26,9 +27,9 @@ use super::context::Context;
 use super::events::{Happening, Kind};
 use super::record::Record;
 use crate::files::Fingerprint;
-use crate::lifecycle::{self, Action, Event, Exit, LastExit, Process as Pid, State, View};
+use crate::lifecycle::{self, Action, Event, Exit, ExitStatus, LastExit, Process as Pid, State, View};
 use crate::plan::Definition;
-use crate::process::{Process, Tree};
+use crate::process::{Process, Scope, Tree};
 
 pub use explain::Explanation;
 
@@ -69,6 +70,11 @@ enum Report {
         record: Record,
         result: Result<Box<Incarnation>, Box<Exit>>,
     },
+    /// The process ended.
+    Ended {
+        incarnation: u64,
+        status: ExitStatus,
+    },
     /// The process tree is gone, and the record says so.
     Gone { incarnation: u64, record: Record },
     /// So much of the model is loaded.
@@ -86,8 +92,9 @@ enum Report {
 #[derive(Clone, Debug)]
 struct Incarnation {
     number: u64,
-    process: Arc<Process>,
+    process: Process,
     tree: Tree,
+    scope: Scope,
     endpoint: SocketAddr,
     program: PathBuf,
     engine: Option<Fingerprint>,
@@ -96,6 +103,17 @@ struct Incarnation {
     log: PathBuf,
     /// The kernel's count of out-of-memory kills before it was started.
     oom_kills: u64,
+}
+
+/// What an earlier magid left of an incarnation.
+#[derive(Debug)]
+pub struct Survivor {
+    /// Its main process.
+    pub process: Process,
+    /// All of it.
+    pub tree: Tree,
+    /// Where it listens.
+    pub endpoint: SocketAddr,
 }
 
 /// A handle on a server's task.
@@ -162,7 +180,7 @@ pub fn spawn(
     context: Arc<Context>,
     definition: Arc<Definition>,
     record: Record,
-    survivor: Option<Tree>,
+    survivor: Option<Survivor>,
 ) -> ServerHandle {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (reports, reported) = mpsc::channel(REPORTS);
@@ -189,8 +207,8 @@ pub fn spawn(
         waiting: Vec::new(),
         published,
     };
-    if let Some(tree) = survivor {
-        server.adopt(tree);
+    if let Some(survivor) = survivor {
+        server.adopt(survivor);
     }
     server.publish();
     tokio::spawn(server.run(inbox, reported));
@@ -270,6 +288,10 @@ impl Server {
                 record,
                 result,
             } => self.spawned(incarnation, record, result),
+            Report::Ended {
+                incarnation,
+                status,
+            } => self.explain_end(incarnation, status),
             Report::Gone {
                 incarnation,
                 record,
@@ -304,12 +326,6 @@ impl Server {
 
     /// Takes one step of the lifecycle, and does what it asks for.
     fn apply(&mut self, event: Event) {
-        if let Event::Exited { incarnation, exit } = &event
-            && self.is_current(*incarnation)
-        {
-            self.published.last_exit = None;
-            tracing::debug!(server = %self.definition.name, incarnation, ?exit, "process ended");
-        }
         let now = self.context.clock.now();
         let (state, actions) = lifecycle::step(&self.state, event, now);
         self.state = state;

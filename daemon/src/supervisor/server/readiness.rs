@@ -105,7 +105,8 @@ impl Watcher {
         let (pid, log) = (self.live.process.pid(), self.live.log.clone());
         let sample = end::blocking(move || {
             let written = std::fs::metadata(&log).map_or(0, |meta| meta.len());
-            Ok((usage::sample(pid)?, written))
+            let usage = usage::sample(pid)?;
+            Ok((usage.ok_or(std::io::ErrorKind::NotFound)?, written))
         });
         let Ok((usage, written)) = sample.await else {
             return;

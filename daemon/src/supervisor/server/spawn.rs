@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Incarnation, Report, Server, end};
 use crate::files::Fingerprint;
 use crate::lifecycle::{Event, Exit, ExitClass, Process as Pid};
-use crate::process::{self, SpawnRequest, Token, Tree, usage};
+use crate::process::{self, Scope, SpawnRequest, Token, Tree, usage};
 use crate::supervisor::context::Context;
 use crate::supervisor::ports::PortRequest;
 use crate::supervisor::record::{LiveRecord, Record};
@@ -110,7 +110,9 @@ impl Order {
 
     async fn make(&mut self, model: PathBuf, endpoint: SocketAddr) -> Result<Incarnation, Exit> {
         let launch = &self.definition.launch;
-        let token = Token::random();
+        let token = Token::random().map_err(|error| {
+            not_prepared("drawing a token", &format!("cannot draw a random token: {error}"))
+        })?;
         let arguments = launch.command_line(&self.definition.name, &model, endpoint.port());
         let (output, log) = self.create_log().await?;
         self.record.incarnation = self.incarnation;
@@ -122,7 +124,7 @@ impl Order {
         });
         self.write_record().await?;
         let engine = Fingerprint::of(&launch.engine).ok().flatten();
-        let oom_kills = usage::oom_kills();
+        let oom_kills = usage::oom_kills().unwrap_or(0);
         let request = SpawnRequest {
             program: launch.engine.clone(),
             args: arguments.iter().map(OsString::from).collect(),
@@ -146,11 +148,12 @@ impl Order {
         }
         Ok(Incarnation {
             number: self.incarnation,
-            process: Arc::new(process),
+            process,
             tree: Tree {
                 token,
                 main: identity,
             },
+            scope: Scope::Owned,
             endpoint,
             program: self.definition.launch.engine.clone(),
             engine,

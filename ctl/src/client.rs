@@ -1,0 +1,49 @@
+//! The connection to the daemon.
+
+use std::path::Path;
+use std::time::Duration;
+
+use magi_proto::v1::daemon_service_client::DaemonServiceClient;
+use magi_proto::v1::server_service_client::ServerServiceClient;
+use magi_proto::{ConnectError, DaemonChannel};
+use tonic::Request;
+
+/// A fleet in which every server carries its last lines does not fit into tonic's own 4 MiB.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The daemon's services, over one connection.
+#[derive(Clone)]
+pub(crate) struct Client {
+    channel: DaemonChannel,
+}
+
+impl Client {
+    /// Connects to the socket that is named, else to the first of the usual ones that answers.
+    ///
+    /// # Errors
+    ///
+    /// None of them answers.
+    pub(crate) async fn connect(socket: Option<&Path>) -> Result<Self, ConnectError> {
+        let channel = magi_proto::connect(socket).await?;
+        Ok(Self { channel })
+    }
+
+    /// `DaemonService`.
+    pub(crate) fn daemon(&self) -> DaemonServiceClient<DaemonChannel> {
+        DaemonServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// `ServerService`.
+    pub(crate) fn servers(&self) -> ServerServiceClient<DaemonChannel> {
+        ServerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+}
+
+/// A request that ends after `timeout`, by a gRPC deadline.
+pub(crate) fn with_timeout<T>(message: T, timeout: Option<Duration>) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
+    request
+}

@@ -1,0 +1,205 @@
+//! `magictl explain SERVER`.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use magi_proto::v1::ExplainServerRequest;
+use tonic::Status;
+
+use crate::cli::Format;
+use crate::client::Client;
+use crate::failure::{ExitStatus, Failure};
+use crate::output::colour::Colour;
+use crate::output::text::{printable, shell_quoted};
+use crate::output::{Output, times, words};
+use crate::view::{Explanation, Server};
+
+/// Which server.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Name or alias
+    server: String,
+}
+
+/// Prints everything that is known of the server.
+pub(crate) async fn run(
+    client: &Client,
+    args: ExplainArgs,
+    output: Output,
+) -> Result<ExitStatus, Failure> {
+    let request = ExplainServerRequest { name: args.server };
+    let answer = client.servers().explain_server(request).await?.into_inner();
+    let explanation = Explanation::from_wire(answer)
+        .ok_or_else(|| Status::internal("the answer has no server"))?;
+    match output.format {
+        Format::Json => output.document(&explanation)?,
+        Format::Jsonl => output.objects([&explanation])?,
+        Format::Table => output.lines(&render(&explanation, output.colours, Timestamp::now()))?,
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// One fact a line, under the question it answers.
+fn render(explanation: &Explanation, colours: bool, now: Timestamp) -> Vec<String> {
+    let server = &explanation.server;
+    let mut facts = Facts::default();
+    facts.add("server", [names(server)]);
+    facts.add("state", [state(server, colours, now)]);
+    facts.add("notes", server.notes.clone());
+    facts.add("should run", [should_run(explanation)]);
+    facts.add(
+        "model",
+        [server.model.clone()]
+            .into_iter()
+            .chain(server.model_path.clone()),
+    );
+    facts.add("endpoint", server.endpoint.clone());
+    facts.add("process", process(explanation));
+    facts.add("memory", server.memory.map(words::bytes));
+    facts.add("restarts", restarts(explanation));
+    facts.add("last exit", last_exit(server, now));
+    facts.add("log", explanation.log_path.clone());
+    facts.add("defined at", explanation.defined_at.clone());
+    facts.add(
+        "environment",
+        explanation
+            .env
+            .iter()
+            .map(|(key, value)| format!("{key}={}", shell_quoted(value))),
+    );
+    let mut lines = facts.lines;
+    if !explanation.argv.is_empty() {
+        lines.push("command line".to_owned());
+        lines.extend(command_line(&explanation.argv));
+    }
+    lines
+}
+
+/// Lines of `label    value`.
+#[derive(Default)]
+struct Facts {
+    lines: Vec<String>,
+}
+
+impl Facts {
+    fn add(&mut self, label: &str, values: impl IntoIterator<Item = String>) {
+        let mut label = label;
+        for value in values {
+            self.lines.push(format!("{label:<13}{value}"));
+            label = "";
+        }
+    }
+}
+
+fn names(server: &Server) -> String {
+    if server.aliases.is_empty() {
+        return printable(&server.name);
+    }
+    printable(&format!(
+        "{} (also {})",
+        server.name,
+        server.aliases.join(", ")
+    ))
+}
+
+fn state(server: &Server, colours: bool, now: Timestamp) -> String {
+    let mut text = words::situation(server, now);
+    if let Some(since) = server.state_since {
+        text.push_str(&format!(" (for {})", times::since(since, now)));
+    }
+    match Colour::of_state(server.state) {
+        Some(colour) if colours => colour.paint(&text),
+        Some(_) | None => text,
+    }
+}
+
+fn should_run(explanation: &Explanation) -> String {
+    let answer = if explanation.should_run { "yes" } else { "no" };
+    match explanation.should_run_because.as_str() {
+        "" => answer.to_owned(),
+        "profile" => format!("{answer}: the profile says so"),
+        "operator" => format!("{answer}: it was asked for by hand"),
+        "not-autostarted" => format!("{answer}: autostart is off, and nobody started it"),
+        other => format!("{answer}: {}", printable(other)),
+    }
+}
+
+fn process(explanation: &Explanation) -> Option<String> {
+    let server = &explanation.server;
+    let incarnation = server.incarnation?;
+    let Some(pid) = server.pid else {
+        return Some(format!("none; the last incarnation was {incarnation}"));
+    };
+    let mut text = format!("pid {pid}, incarnation {incarnation}");
+    let children: Vec<_> = explanation
+        .tree
+        .iter()
+        .filter(|&&other| other != pid)
+        .collect();
+    if !children.is_empty() {
+        let children: Vec<_> = children.iter().map(ToString::to_string).collect();
+        text.push_str(&format!(", with {}", children.join(" ")));
+    }
+    Some(text)
+}
+
+fn restarts(explanation: &Explanation) -> Vec<String> {
+    let mut facts = vec![
+        format!(
+            "{}, policy {}",
+            explanation.server.restarts,
+            printable(&explanation.restart_policy)
+        ),
+        format!(
+            "{} of {} failures that open the breaker",
+            explanation.failures, explanation.max_failures
+        ),
+    ];
+    if let Some(delay) = explanation
+        .next_delay_seconds
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
+    {
+        facts.push(format!("the next one would wait {}", times::short(delay)));
+    }
+    facts
+}
+
+fn last_exit(server: &Server, now: Timestamp) -> Vec<String> {
+    let Some(exit) = &server.last_exit else {
+        return Vec::new();
+    };
+    let ago = exit
+        .at
+        .map_or_else(String::new, |at| format!(", {} ago", times::since(at, now)));
+    let mut lines = vec![
+        format!("incarnation {}{ago}", exit.incarnation),
+        words::ending(exit),
+    ];
+    lines.extend(words::last_lines(exit));
+    lines
+}
+
+/// The command line for a shell, an option with its value on each line.
+fn command_line(argv: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut takes_value = false;
+    for word in argv {
+        let is_option = word.starts_with('-');
+        match lines.last_mut() {
+            Some(line) if takes_value && !is_option => {
+                line.push(' ');
+                line.push_str(&shell_quoted(word));
+            }
+            _ => lines.push(shell_quoted(word)),
+        }
+        takes_value = is_option;
+    }
+    let last = lines.len().saturating_sub(1);
+    let indented = lines.iter().enumerate().map(|(number, line)| {
+        let indent = if number == 0 { "    " } else { "        " };
+        let more = if number < last { " \\" } else { "" };
+        format!("{indent}{line}{more}")
+    });
+    indented.collect()
+}

@@ -1,0 +1,339 @@
+//! Everything that can go wrong, with its message and its exit status.
+
+use std::error::Error as _;
+use std::io;
+use std::process::ExitCode;
+
+use magi_proto::ConnectError;
+use thiserror::Error;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::output::{narrate, text};
+
+/// The domain of magid's own reason codes.
+const REASON_DOMAIN: &str = "magi";
+
+/// What the process of magictl ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExitStatus {
+    /// What was asked is done.
+    Done = 0,
+    /// It was tried and failed.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// `status SERVER…`, and one is not ready.
+    NotReady = 3,
+    /// A server, incarnation or other thing of that name does not exist.
+    NoSuchThing = 4,
+    /// No daemon answers (`EX_UNAVAILABLE`).
+    Unreachable = 69,
+    /// Busy, or the time was up (`EX_TEMPFAIL`).
+    Busy = 75,
+    /// Not permitted (`EX_NOPERM`).
+    NotPermitted = 77,
+    /// The configuration is invalid, and nothing was changed (`EX_CONFIG`).
+    InvalidConfiguration = 78,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// Why a command could not do what it was asked.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// The process has no resources for an event loop.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    /// No daemon was reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The daemon refused, or the connection broke.
+    #[error("{}", text::printable(status_message(.0)))]
+    Rpc(Box<Status>),
+    /// A name that the daemon does not know.
+    #[error("no such server: {name}{}", suggestion(.known))]
+    NoSuchServer {
+        /// As it was given.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+    /// The daemon ended a stream that was to be followed.
+    #[error("magid ended the connection")]
+    StreamEnded,
+    /// A document cannot be printed before its end, and this one has none.
+    #[error("cannot print one JSON document that never ends: use -o jsonl")]
+    EndlessDocument,
+    /// Results could not be written.
+    #[error("cannot write to stdout: {0}")]
+    Output(io::Error),
+}
+
+/// The reason codes of magid that change what magictl does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    NoSuchServer,
+    NoSuchIncarnation,
+    ShuttingDown,
+    Busy,
+    GenerationChanged,
+    InvalidArgument,
+}
+
+impl Reason {
+    fn of(status: &Status) -> Option<Self> {
+        let info = status.get_details_error_info()?;
+        if info.domain != REASON_DOMAIN {
+            return None;
+        }
+        match info.reason.as_str() {
+            "no-such-server" => Some(Self::NoSuchServer),
+            "no-such-incarnation" => Some(Self::NoSuchIncarnation),
+            "shutting-down" => Some(Self::ShuttingDown),
+            "busy" => Some(Self::Busy),
+            "generation-changed" => Some(Self::GenerationChanged),
+            "invalid-argument" => Some(Self::InvalidArgument),
+            _ => None,
+        }
+    }
+
+    fn exit_status(self) -> ExitStatus {
+        match self {
+            Self::NoSuchServer | Self::NoSuchIncarnation => ExitStatus::NoSuchThing,
+            Self::ShuttingDown | Self::Busy => ExitStatus::Busy,
+            Self::GenerationChanged => ExitStatus::Failed,
+            Self::InvalidArgument => ExitStatus::Usage,
+        }
+    }
+}
+
+impl Failure {
+    /// Says on stderr what went wrong and what may help.
+    pub(crate) fn report(self) -> ExitStatus {
+        if self.is_broken_pipe() {
+            // Whoever read the results has enough of them: `magictl events | head -1`.
+            return ExitStatus::Done;
+        }
+        narrate(format_args!("magictl: {self}"));
+        if let Some(help) = self.help() {
+            narrate(format_args!("{help}"));
+        }
+        self.exit_status()
+    }
+
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// What the process ends with.
+    pub(crate) fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Runtime(_) | Self::Output(_) => ExitStatus::Failed,
+            Self::Connect(error) if error.is_permission_denied() => ExitStatus::NotPermitted,
+            Self::Connect(_) | Self::StreamEnded => ExitStatus::Unreachable,
+            Self::Rpc(status) => rpc_exit_status(status),
+            Self::NoSuchServer { .. } => ExitStatus::NoSuchThing,
+            Self::EndlessDocument => ExitStatus::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect(error) if error.is_permission_denied() => Some(
+                "join the group that may: `sudo usermod -aG magi $USER`, then log in again; \
+                 or use sudo",
+            ),
+            Self::Connect(_) => {
+                Some("start it with `systemctl start magid`, or in a terminal with `magid`")
+            }
+            Self::Rpc(status) if status.code() == Code::Unimplemented => {
+                Some("magid is older than magictl: restart it with the new version")
+            }
+            Self::Rpc(_)
+            | Self::Runtime(_)
+            | Self::Output(_)
+            | Self::NoSuchServer { .. }
+            | Self::StreamEnded
+            | Self::EndlessDocument => None,
+        }
+    }
+
+    /// Whether this is the end of a request by its own deadline.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Rpc(status) => {
+                // tonic's client answers "cancelled" when it counts the deadline itself.
+                matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
+            }
+            Self::Runtime(_)
+            | Self::Connect(_)
+            | Self::NoSuchServer { .. }
+            | Self::StreamEnded
+            | Self::EndlessDocument
+            | Self::Output(_) => false,
+        }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Rpc(Box::new(status))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// A status that the daemon sent has no source: only the transport below us sets one.
+fn is_lost_connection(status: &Status) -> bool {
+    status.source().is_some()
+        && matches!(
+            status.code(),
+            Code::Unavailable | Code::Unknown | Code::Internal
+        )
+}
+
+fn status_message(status: &Status) -> &str {
+    if is_lost_connection(status) {
+        "the connection to magid was lost"
+    } else if status.message().is_empty() {
+        status.code().description()
+    } else {
+        status.message()
+    }
+}
+
+fn rpc_exit_status(status: &Status) -> ExitStatus {
+    if let Some(reason) = Reason::of(status) {
+        return reason.exit_status();
+    }
+    if is_lost_connection(status) {
+        return ExitStatus::Unreachable;
+    }
+    match status.code() {
+        Code::Ok => ExitStatus::Done,
+        Code::InvalidArgument | Code::OutOfRange => ExitStatus::Usage,
+        Code::NotFound => ExitStatus::NoSuchThing,
+        Code::Unavailable => ExitStatus::Unreachable,
+        Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled => ExitStatus::Busy,
+        Code::PermissionDenied | Code::Unauthenticated => ExitStatus::NotPermitted,
+        Code::Unknown
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss => ExitStatus::Failed,
+    }
+}
+
+fn suggestion(known: &[String]) -> String {
+    if known.is_empty() {
+        "; there are no servers".to_owned()
+    } else {
+        format!("; there are: {}", known.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    use tonic_types::ErrorDetails;
+
+    fn refused(code: Code, reason: &str) -> Failure {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, REASON_DOMAIN, []);
+        Status::with_error_details(code, "no", details).into()
+    }
+
+    fn unreachable(kind: io::ErrorKind) -> Failure {
+        let attempts = vec![
+            (
+                PathBuf::from("/run/user/7/magi/magid.sock"),
+                io::Error::from(io::ErrorKind::NotFound),
+            ),
+            (PathBuf::from("/run/magi/magid.sock"), io::Error::from(kind)),
+        ];
+        ConnectError { attempts }.into()
+    }
+
+    #[test]
+    fn each_reason_code_has_its_exit_status() {
+        let cases = [
+            (Code::NotFound, "no-such-server", ExitStatus::NoSuchThing),
+            (
+                Code::NotFound,
+                "no-such-incarnation",
+                ExitStatus::NoSuchThing,
+            ),
+            (Code::Unavailable, "shutting-down", ExitStatus::Busy),
+            (Code::ResourceExhausted, "busy", ExitStatus::Busy),
+            (Code::Aborted, "generation-changed", ExitStatus::Failed),
+            (Code::InvalidArgument, "invalid-argument", ExitStatus::Usage),
+        ];
+        for (code, reason, expected) in cases {
+            assert_eq!(refused(code, reason).exit_status(), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn without_a_known_reason_the_code_decides() {
+        assert_eq!(
+            refused(Code::NotFound, "no-such-moon").exit_status(),
+            ExitStatus::NoSuchThing
+        );
+        let internal = Failure::from(Status::internal("oh"));
+        assert_eq!(internal.exit_status(), ExitStatus::Failed);
+        let denied = Failure::from(Status::permission_denied("no"));
+        assert_eq!(denied.exit_status(), ExitStatus::NotPermitted);
+        let late = Failure::from(Status::deadline_exceeded("late"));
+        assert_eq!(late.exit_status(), ExitStatus::Busy);
+        assert!(late.is_timeout());
+    }
+
+    #[test]
+    fn a_broken_connection_is_an_unreachable_daemon() {
+        let status = Status::from_error(Box::new(io::Error::from(io::ErrorKind::BrokenPipe)));
+        let failure = Failure::from(status);
+        assert_eq!(failure.exit_status(), ExitStatus::Unreachable);
+        assert_eq!(failure.to_string(), "the connection to magid was lost");
+    }
+
+    #[test]
+    fn a_socket_that_may_not_be_opened_is_not_permitted() {
+        let failure = unreachable(io::ErrorKind::PermissionDenied);
+        assert_eq!(failure.exit_status(), ExitStatus::NotPermitted);
+        assert!(
+            failure
+                .help()
+                .unwrap()
+                .contains("sudo usermod -aG magi $USER")
+        );
+    }
+
+    #[test]
+    fn no_daemon_names_every_socket_that_was_tried() {
+        let failure = unreachable(io::ErrorKind::ConnectionRefused);
+        assert_eq!(failure.exit_status(), ExitStatus::Unreachable);
+        let message = failure.to_string();
+        assert!(message.contains("/run/user/7/magi/magid.sock"), "{message}");
+        assert!(message.contains("/run/magi/magid.sock"), "{message}");
+        assert!(failure.help().unwrap().contains("systemctl start magid"));
+    }
+
+    #[test]
+    fn a_reader_that_has_enough_is_no_failure() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(failure.report(), ExitStatus::Done);
+    }
+}

@@ -1,0 +1,33 @@
+//! The daemon's answers as values of magictl's own.
+//!
+//! They are what `-o json` prints, so their names and shapes are stable and documented in
+//! `docs/json.md`: camelCase, times in RFC 3339, and what is absent is `null`, never missing. Tables
+//! are made from the same values. The generated messages go no further than the `From`s here.
+
+mod config;
+mod fleet;
+mod record;
+mod server;
+
+use jiff::Timestamp;
+
+pub(crate) use config::{Action, Config, ConfigState, Diagnostic, Reload, Verdict};
+pub(crate) use fleet::{Change, Servers, Status, Versions};
+pub(crate) use record::{Event, Events, LogLine, Logs};
+pub(crate) use server::{Exit, Explanation, Server, State};
+
+/// A time of the API; `None` if it is absent or beyond what a clock can show.
+fn timestamp(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    let time = time?;
+    Timestamp::new(time.seconds, time.nanos).ok()
+}
+
+/// The API writes an absent text as an empty one.
+fn non_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// Converts a list.
+fn all<T: From<F>, F>(items: Vec<F>) -> Vec<T> {
+    items.into_iter().map(T::from).collect()
+}

@@ -1,0 +1,47 @@
+//! Waiting until nothing is in flight.
+
+use std::time::Duration;
+
+use super::{Incarnation, Report, Server, effect, end};
+use crate::lifecycle::Event;
+use crate::process::{probe, sockets};
+
+/// The time between two looks. Short against any answer that is worth waiting for.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long one answer may take; a server deep in a batch answers after it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Server {
+    pub(super) fn drain(&mut self, live: Incarnation) {
+        let reports = self.reports.clone();
+        let incarnation = live.number;
+        self.effects.drain = effect(async move {
+            while !is_idle(&live).await {
+                tokio::time::sleep(INTERVAL).await;
+            }
+            let event = Event::Drained { incarnation };
+            let _ = reports.send(Report::Event(event)).await;
+        });
+    }
+}
+
+/// Whether it works for nobody: nobody is connected, or it sleeps, or all its slots are idle.
+async fn is_idle(live: &Incarnation) -> bool {
+    let port = live.endpoint.port();
+    let connected = end::blocking(move || sockets::established(port)).await;
+    if connected.is_ok_and(|connected| connected.is_empty()) {
+        return true;
+    }
+    if let Ok(props) = probe::props(live.endpoint, TIMEOUT, None).await
+        && props.is_sleeping
+    {
+        return true;
+    }
+    match probe::slots(live.endpoint, TIMEOUT, None).await {
+        Ok(slots) => slots.iter().all(|slot| !slot.is_processing),
+        // Nobody is there to be waited for.
+        Err(probe::ProbeError::Refused) => true,
+        Err(_) => false,
+    }
+}

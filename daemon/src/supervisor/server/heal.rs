@@ -1,0 +1,79 @@
+//! Noticing that what made a failure permanent has changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Report, Server, effect, end};
+use crate::files::{Fingerprint, Watch};
+use crate::lifecycle::Event;
+
+/// How long to wait for a hint before looking all the same: hints can be lost.
+const LOOK_ANYWAY: Duration = Duration::from_secs(60);
+
+/// How long a file must be left alone before it is believed to be complete.
+const SETTLE: Duration = Duration::from_millis(250);
+
+type Evidence = BTreeMap<PathBuf, Option<Fingerprint>>;
+
+impl Server {
+    /// Watches the files that the failure may be due to, and reports when one of them is another.
+    pub(super) fn await_healing(&mut self) {
+        let paths = self.evidence();
+        let hints = self.context.hints.clone();
+        let reports = self.reports.clone();
+        self.effects.heal = effect(async move {
+            let folders = paths.iter().filter_map(|path| path.parent());
+            let mut watches: Vec<Watch> = folders.map(|folder| hints.watch(folder)).collect();
+            let before = look(paths.iter()).await;
+            loop {
+                let _ = tokio::time::timeout(LOOK_ANYWAY, any(&mut watches)).await;
+                if settled(&before).await {
+                    let _ = reports.send(Report::Event(Event::Healed)).await;
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Whether the files differ from `before`, and have stopped changing.
+async fn settled(before: &Evidence) -> bool {
+    let mut now = look(before.keys()).await;
+    while now != *before {
+        tokio::time::sleep(SETTLE).await;
+        let later = look(before.keys()).await;
+        if later == now {
+            return true;
+        }
+        now = later;
+    }
+    false
+}
+
+async fn look(paths: impl Iterator<Item = &PathBuf>) -> Evidence {
+    let paths: Vec<PathBuf> = paths.cloned().collect();
+    let look = |path: &Path| Fingerprint::of(path).ok().flatten();
+    let seen = move || {
+        let each = paths.into_iter().map(|path| (path.clone(), look(&path)));
+        Ok(each.collect())
+    };
+    end::blocking(seen).await.unwrap_or_default()
+}
+
+/// Waits for a hint from any of the watches.
+async fn any(watches: &mut [Watch]) {
+    let hints = watches.iter_mut().map(|watch| Box::pin(watch.changed()));
+    let mut hints: Vec<_> = hints.collect();
+    std::future::poll_fn(|context| {
+        let ready = hints
+            .iter_mut()
+            .any(|hint| hint.as_mut().poll(context).is_ready());
+        if ready {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}
