@@ -100,6 +100,20 @@ impl Watch {
     }
 }
 
+/// Waits for the next hint from any of the watches; for ever if there are none. Cancel-safe: a hint
+/// that was not waited out is still there.
+pub async fn any_changed(watches: &mut [Watch]) {
+    let mut hints: Vec<_> = watches.iter_mut().map(|watch| Box::pin(watch.changed())).collect();
+    std::future::poll_fn(|context| {
+        let mut hints = hints.iter_mut();
+        match hints.any(|hint| hint.as_mut().poll(context).is_ready()) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watcher = lock(&self.shared.watcher);

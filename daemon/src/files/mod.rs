@@ -7,5 +7,5 @@ mod read;
 
 pub use atomic::replace;
 pub use fingerprint::Fingerprint;
-pub use hints::{Hints, Watch};
+pub use hints::{Hints, Watch, any_changed};
 pub use read::{ReadError, read_stable};

@@ -138,7 +138,7 @@ impl Step {
             }
             Event::Replace => match self.state.desired {
                 Desired::Running => self.renew(StopCause::Replace),
-                Desired::Stopped(_) => self.state.history.begin_anew(),
+                Desired::Stopped(_) => self.outdate(),
             },
             Event::SetPolicy(policy) => self.state.policy = policy,
             Event::Hurry => self.hurry(),
@@ -259,6 +259,22 @@ impl Step {
                 };
             }
             Phase::Stopping { .. } => self.state.start_asked = true,
+        }
+    }
+
+    /// Sees to it that what is left of the old definition is not taken up again by a start.
+    fn outdate(&mut self) {
+        self.state.history.begin_anew();
+        match &mut self.state.phase {
+            Phase::Spawning { given_up, .. } => *given_up = true,
+            Phase::Draining { cause, .. } => *cause = StopCause::Replace,
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
         }
     }
 

@@ -108,9 +108,12 @@ impl State {
                 None,
             ),
             Phase::Ready { .. } => (PublicState::Ready, "healthy", String::new(), None),
-            Phase::Draining { cause, .. } => {
-                (PublicState::Draining, cause.code(), String::new(), None)
-            }
+            Phase::Draining { cause, .. } => (
+                PublicState::Draining,
+                asked_view(self.desired, *cause),
+                String::new(),
+                None,
+            ),
             Phase::Stopping {
                 ending,
                 rung,
@@ -170,11 +173,18 @@ impl State {
 
 fn ending_view(desired: Desired, ending: &Ending) -> (&'static str, String) {
     match (desired, ending) {
-        (Desired::Stopped(reason), Ending::Asked(_)) => (reason.code(), String::new()),
-        (Desired::Running, Ending::Asked(cause)) => (cause.code(), String::new()),
-        (_, Ending::Failing(exit) | Ending::Ended(exit)) => {
+        (desired, Ending::Asked(cause)) => (asked_view(desired, *cause), String::new()),
+        (Desired::Running | Desired::Stopped(_), Ending::Failing(exit) | Ending::Ended(exit)) => {
             (exit.class.code(), exit.detail.clone())
         }
+    }
+}
+
+/// Why something is being ended, as it looks from here: what is desired now comes first.
+fn asked_view(desired: Desired, cause: StopCause) -> &'static str {
+    match desired {
+        Desired::Stopped(reason) => reason.code(),
+        Desired::Running => cause.code(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::name::ServerName;
 use crate::process::sockets::{Holder, holder};
@@ -76,21 +76,22 @@ fn held_by(holder: &Option<Holder>) -> String {
 enum Request {
     Take(PortRequest, oneshot::Sender<Result<u16, PortError>>),
     Release(ServerName),
-    Reserve(BTreeMap<u16, ServerName>),
 }
 
 /// A handle on the owner of the table.
 #[derive(Clone, Debug)]
 pub struct Ports {
     requests: mpsc::Sender<Request>,
+    fixed: watch::Sender<BTreeMap<u16, ServerName>>,
 }
 
 impl Ports {
     /// Starts the owner.
     pub fn spawn() -> Self {
         let (requests, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(run(inbox));
-        Self { requests }
+        let (fixed, reserved) = watch::channel(BTreeMap::new());
+        tokio::spawn(run(inbox, reserved));
+        Self { requests, fixed }
     }
 
     /// Takes a port for a server; it is the server's until [`Ports::release`].
@@ -115,20 +116,23 @@ impl Ports {
     }
 
     /// Says which ports the profile fixes for which server.
-    pub async fn reserve(&self, fixed: BTreeMap<u16, ServerName>) {
-        let _ = self.requests.send(Request::Reserve(fixed)).await;
+    pub fn reserve(&self, fixed: BTreeMap<u16, ServerName>) {
+        self.fixed.send_replace(fixed);
     }
 }
 
-async fn run(mut inbox: mpsc::Receiver<Request>) {
+async fn run(
+    mut inbox: mpsc::Receiver<Request>,
+    reserved: watch::Receiver<BTreeMap<u16, ServerName>>,
+) {
     let mut table = Table::default();
     while let Some(request) = inbox.recv().await {
+        table.fixed.clone_from(&reserved.borrow());
         match request {
             Request::Take(request, reply) => {
                 let _ = reply.send(table.take(&request));
             }
             Request::Release(server) => table.given.retain(|_, owner| *owner != server),
-            Request::Reserve(fixed) => table.fixed = fixed,
         }
     }
 }

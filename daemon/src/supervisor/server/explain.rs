@@ -32,7 +32,8 @@ pub struct Explanation {
 impl Server {
     pub(super) fn explain(&self) -> Explanation {
         let (should_run, because) = match self.state.desired {
-            Desired::Running => (true, "profile or operator"),
+            Desired::Running if self.definition.autostart => (true, "profile"),
+            Desired::Running => (true, "operator"),
             Desired::Stopped(StopReason::Requested) => (false, "operator"),
             Desired::Stopped(StopReason::NotAutostarted) => (false, "not-autostarted"),
             Desired::Stopped(StopReason::Removed) => (false, "profile"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Report, Server, effect, end};
-use crate::files::{Fingerprint, Watch};
+use crate::files::{Fingerprint, Watch, any_changed};
 use crate::lifecycle::Event;
 
 /// How long to wait for a hint before looking all the same: hints can be lost.
@@ -27,7 +27,7 @@ impl Server {
             let mut watches: Vec<Watch> = folders.map(|folder| hints.watch(folder)).collect();
             let before = look(paths.iter()).await;
             loop {
-                let _ = tokio::time::timeout(LOOK_ANYWAY, any(&mut watches)).await;
+                let _ = tokio::time::timeout(LOOK_ANYWAY, any_changed(&mut watches)).await;
                 if settled(&before).await {
                     let _ = reports.send(Report::Event(Event::Healed)).await;
                     return;
@@ -59,21 +59,4 @@ async fn look(paths: impl Iterator<Item = &PathBuf>) -> Evidence {
         Ok(each.collect())
     };
     end::blocking(seen).await.unwrap_or_default()
-}
-
-/// Waits for a hint from any of the watches.
-async fn any(watches: &mut [Watch]) {
-    let hints = watches.iter_mut().map(|watch| Box::pin(watch.changed()));
-    let mut hints: Vec<_> = hints.collect();
-    std::future::poll_fn(|context| {
-        let ready = hints
-            .iter_mut()
-            .any(|hint| hint.as_mut().poll(context).is_ready());
-        if ready {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
 }

@@ -13,8 +13,8 @@ mod readiness;
 mod spawn;
 mod watch;
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,14 +27,18 @@ use super::context::Context;
 use super::events::{Happening, Kind};
 use super::record::Record;
 use crate::files::Fingerprint;
-use crate::lifecycle::{self, Action, Event, Exit, ExitStatus, LastExit, Process as Pid, State, View};
-use crate::plan::Definition;
+use crate::lifecycle::{self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, State, View};
+use crate::name::ServerName;
+use crate::plan::{Definition, Launch, Model};
 use crate::process::{Process, Scope, Tree};
 
 pub use explain::Explanation;
 
 /// Commands that may wait for a server's task. It handles each at once, so more mean a flood.
 const COMMANDS: usize = 64;
+
+/// The most commands that one request makes for one server.
+const COMMANDS_PER_REQUEST: usize = 4;
 
 /// Reports of effects that may wait. There are only a few effects at a time, each with few reports.
 const REPORTS: usize = 64;
@@ -44,15 +48,15 @@ const REPORTS: usize = 64;
 pub enum Command {
     /// Something is asked of the server. The sender is dropped when it has been done, or has failed.
     Ask(Event, Option<oneshot::Sender<()>>),
-    /// It is defined anew; `replace` if that needs a new incarnation.
+    /// It is defined anew.
     Define {
         /// The definition.
         definition: Arc<Definition>,
         /// Whether a running incarnation is to be replaced.
         replace: bool,
-        /// Dropped when that has been done, or has failed.
-        done: Option<oneshot::Sender<()>>,
     },
+    /// The sender is to be dropped when all that was asked has been done, or has failed.
+    Notify(oneshot::Sender<()>),
     /// Everything that is known of it is asked for.
     Explain(oneshot::Sender<Explanation>),
 }
@@ -136,6 +140,11 @@ impl ServerHandle {
     pub fn tell(&self, command: Command) -> Result<(), Busy> {
         self.commands.try_send(command).map_err(|_| Busy)
     }
+
+    /// Whether the queue has room for all that one request can make of it.
+    pub fn has_room(&self) -> bool {
+        self.commands.capacity() >= COMMANDS_PER_REQUEST
+    }
 }
 
 /// Effects that are dropped when the phase they serve is over.
@@ -215,6 +224,29 @@ pub fn spawn(
     ServerHandle { commands }
 }
 
+/// Stands for a server that is no longer defined while what is left of it is ended.
+pub fn undefined(name: &ServerName) -> Definition {
+    Definition {
+        name: name.clone(),
+        aliases: Vec::new(),
+        autostart: false,
+        launch: Launch {
+            engine: PathBuf::new(),
+            model: Model {
+                written: String::new(),
+                file: Err("it is no longer defined".to_owned()),
+            },
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: None,
+            settings: BTreeMap::new(),
+            arguments: Vec::new(),
+            env: BTreeMap::new(),
+        },
+        policy: Policy::default(),
+        defined_at: String::new(),
+    }
+}
+
 /// Spreads the jitter of servers that are started together.
 fn hash(name: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
@@ -256,10 +288,11 @@ impl Server {
             Command::Define {
                 definition,
                 replace,
-                done,
-            } => {
-                self.waiting.extend(done);
-                self.define(definition, replace);
+            } => self.define(definition, replace),
+            Command::Notify(done) => {
+                if !self.state.is_settled() {
+                    self.waiting.push(done);
+                }
             }
             Command::Explain(reply) => {
                 let _ = reply.send(self.explain());
