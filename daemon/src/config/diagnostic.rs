@@ -139,26 +139,30 @@ impl Diagnostic {
     /// The diagnostic for a terminal, without colour: with the line it is about if `source` is the
     /// file that it is in.
     pub fn render(&self, source: Option<&SourceFile>) -> String {
+        let Some(origin) = &self.origin else {
+            return format!(
+                "{}: {}\n  = help: {}",
+                self.severity, self.message, self.help
+            );
+        };
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = Group::with_title(level.primary_title(&*self.message));
-        if let Some(origin) = &self.origin {
-            let path = origin.file.to_string_lossy();
-            group = match (source, &self.span) {
-                (Some(source), Some(span)) if *source.path == *origin.file => group.element(
-                    Snippet::source(&*source.text)
-                        .path(path)
-                        .annotation(AnnotationKind::Primary.span(within(&source.text, span))),
-                ),
-                _ => group.element(
-                    Place::path(path)
-                        .line(origin.line)
-                        .char_column(origin.column),
-                ),
-            };
-        }
+        let path = origin.file.to_string_lossy();
+        let group = Group::with_title(level.primary_title(&*self.message));
+        let mut group = match (source, &self.span) {
+            (Some(source), Some(span)) if *source.path == *origin.file => group.element(
+                Snippet::source(&*source.text)
+                    .path(path)
+                    .annotation(AnnotationKind::Primary.span(within(&source.text, span))),
+            ),
+            _ => group.element(
+                Place::path(path)
+                    .line(origin.line)
+                    .char_column(origin.column),
+            ),
+        };
         if !self.help.is_empty() {
             group = group.element(Level::HELP.message(&*self.help));
         }
@@ -174,6 +178,7 @@ pub(super) struct Report<'f> {
     line_starts: Vec<usize>,
     found: Vec<Diagnostic>,
     settled: BTreeSet<usize>,
+    hidden: BTreeSet<usize>,
 }
 
 impl<'f> Report<'f> {
@@ -191,6 +196,7 @@ impl<'f> Report<'f> {
                 .collect(),
             found: Vec::new(),
             settled: BTreeSet::new(),
+            hidden: BTreeSet::new(),
         }
     }
 
@@ -244,9 +250,23 @@ impl<'f> Report<'f> {
         self.settled = origins.map(|origin| origin.line).collect();
     }
 
+    /// No diagnostic shows the line of `span`: it has a secret.
+    pub(super) fn hide(&mut self, span: Range<usize>) {
+        let line = self.origin(span).line;
+        self.hidden.insert(line);
+    }
+
     /// `value`, or everything that is wrong, in the order of the file.
     pub(super) fn finish<T>(mut self, value: T) -> Result<T, Vec<Diagnostic>> {
         self.found.sort_by(|a, b| a.origin.cmp(&b.origin));
+        for found in &mut self.found {
+            found.span.take_if(|_| {
+                found
+                    .origin
+                    .as_ref()
+                    .is_some_and(|at| self.hidden.contains(&at.line))
+            });
+        }
         if self.found.is_empty() {
             Ok(value)
         } else {
@@ -255,15 +275,17 @@ impl<'f> Report<'f> {
     }
 }
 
-/// Text of a file, fit for one line of a message: escaped, and cut if it is long.
+/// Text of a file, fit for one line of a message: without control characters, and cut if it is long.
 pub(super) fn quote(text: &str) -> String {
-    let mut quoted: String = text
-        .chars()
-        .take(MAX_QUOTE)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut quoted = String::new();
+    for character in text.chars().take(MAX_QUOTE) {
+        match character {
+            '"' | '\'' | '\\' => quoted.push(character),
+            other => quoted.extend(other.escape_debug()),
+        }
+    }
     if text.chars().nth(MAX_QUOTE).is_some() {
-        quoted.push('…');
+        quoted.push('\u{2026}');
     }
     quoted
 }

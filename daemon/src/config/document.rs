@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::diagnostic::{MAX_FILE_SIZE, Report, quote};
-use super::value::{Value, describe};
+use super::value::Value;
 
 /// What the parser says about a second `key =` or a second `[table]`.
 const DUPLICATE: &str = "duplicate key";
@@ -18,6 +18,9 @@ const UNQUOTED: &str = "string values must be quoted";
 
 /// So like a known key is an unknown one that was mistyped.
 const SIMILAR: f64 = 0.8;
+
+/// The longest list.
+const MAX_ITEMS: usize = 1000;
 
 /// One table of a file, or an empty one that stands for a table that is not there.
 pub(super) struct Table<'t> {
@@ -45,11 +48,12 @@ pub(super) fn parse<'f>(text: &'f str, report: &mut Report<'_>) -> DeTable<'f> {
         );
         return DeTable::new();
     }
-    let (tree, errors) = DeTable::parse_recoverable(text);
+    let (tree, mut errors) = DeTable::parse_recoverable(text);
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
     for error in &errors {
         syntax_error(error, report);
+        report.settle();
     }
-    report.settle();
     let in_place = |error: &Error| {
         [DUPLICATE, UNQUOTED]
             .iter()
@@ -80,7 +84,7 @@ fn syntax_error(error: &Error, report: &mut Report<'_>) {
         ),
         UNQUOTED => (
             format!("cannot read the value {quoted}"),
-            format!("write text in quotes: \"{quoted}\""),
+            format!("write a number, true or false, or text in quotes: \"{quoted}\""),
         ),
         what => (
             format!("cannot parse this: {what}"),
@@ -104,15 +108,16 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// The table that `value`, found at `key`, must be.
-    pub(super) fn at(key: &str, value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Self {
+    /// The table that `value` must be, which stands at `key`.
+    pub(super) fn at(
+        key: &str,
+        value: &'t Spanned<DeValue<'t>>,
+        help: &str,
+        report: &mut Report<'_>,
+    ) -> Self {
         let entries = value.get_ref().as_table();
         if entries.is_none() {
-            report.error(
-                value.span(),
-                format!("`{key}` cannot be {}", describe(value.get_ref())),
-                format!("write a table: [{key}]"),
-            );
+            wrong(&format!("`{key}` cannot be"), value, help, report);
         }
         Self {
             entries,
@@ -132,7 +137,7 @@ impl<'t> Table<'t> {
         key: &'static str,
         report: &mut Report<'_>,
     ) -> Option<Spanned<T>> {
-        read(key, self.raw(key)?, report)
+        read(&format!("`{key}` cannot be"), self.raw(key)?, report)
     }
 
     /// The values of the array at `key`; those that are wrong are reported and left out.
@@ -143,17 +148,23 @@ impl<'t> Table<'t> {
     ) -> Option<Vec<Spanned<T>>> {
         let value = self.raw(key)?;
         let Some(array) = value.get_ref().as_array() else {
-            report.error(
-                value.span(),
-                format!("`{key}` cannot be {}", describe(value.get_ref())),
-                format!("write a list: {key} = [\u{2026}]"),
-            );
+            let help = format!("write a list: {key} = [\u{2026}]");
+            wrong(&format!("`{key}` cannot be"), value, &help, report);
             return None;
         };
+        if let Some(item) = array.get(MAX_ITEMS) {
+            report.error(
+                item.span(),
+                format!("`{key}` cannot have {} items", array.len()),
+                format!("{MAX_ITEMS} are allowed"),
+            );
+            return None;
+        }
+        let context = format!("`{key}` cannot contain");
         Some(
             array
                 .iter()
-                .filter_map(|item| read(key, item, report))
+                .filter_map(|item| read(&context, item, report))
                 .collect(),
         )
     }
@@ -161,7 +172,12 @@ impl<'t> Table<'t> {
     /// The table at `key`.
     pub(super) fn table(&mut self, key: &'static str, report: &mut Report<'_>) -> Table<'t> {
         match self.raw(key) {
-            Some(value) => Self::at(key, value, report),
+            Some(value) => Self::at(
+                key,
+                value,
+                &format!("write a table: {key} = {{ \u{2026} }}"),
+                report,
+            ),
             None => Self {
                 entries: None,
                 asked: Vec::new(),
@@ -224,31 +240,43 @@ pub(super) fn unknown_key(entry: &Entry<'_>, help: String, report: &mut Report<'
     );
 }
 
-/// Reads one value, which stands at `key` or in its array.
+/// Reads one value. A message about it begins with `context`.
 pub(super) fn read<T: Value>(
-    key: &str,
+    context: &str,
     value: &Spanned<DeValue<'_>>,
     report: &mut Report<'_>,
 ) -> Option<Spanned<T>> {
-    if value
+    let nul = value
         .get_ref()
         .as_str()
-        .is_some_and(|text| text.contains('\0'))
-    {
-        report.error(
-            value.span(),
-            format!("`{key}` cannot contain a NUL character"),
-            "remove it",
-        );
-        return None;
+        .is_some_and(|text| text.contains('\0'));
+    match T::read(value.get_ref()).filter(|_| !nul) {
+        Some(read) => Some(Spanned::new(value.span(), read)),
+        None => {
+            wrong(context, value, &format!("write {}", T::EXPECTED), report);
+            None
+        }
     }
-    let read = T::read(value.get_ref());
-    if read.is_none() {
-        report.error(
-            value.span(),
-            format!("`{key}` cannot be {}", describe(value.get_ref())),
-            format!("write {}", T::EXPECTED),
-        );
-    }
-    Some(Spanned::new(value.span(), read?))
+}
+
+/// Reports a value of the wrong kind.
+pub(super) fn wrong(
+    context: &str,
+    value: &Spanned<DeValue<'_>>,
+    help: &str,
+    report: &mut Report<'_>,
+) {
+    let what = match value.get_ref() {
+        DeValue::Table(_) => "a table".to_owned(),
+        DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
+            "a list of tables".to_owned()
+        }
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_) => report.quote(value.span()),
+    };
+    report.error(value.span(), format!("{context} {what}"), help);
 }

@@ -125,6 +125,15 @@ pub(super) fn beside(file: &Path) -> &Path {
     file.parent().unwrap_or(file)
 }
 
+/// The path of a binary, relative to `base`; a bare name stays one.
+pub(super) fn binary(base: &Path, path: PathBuf) -> PathBuf {
+    if path.components().count() > 1 {
+        base.join(path)
+    } else {
+        path
+    }
+}
+
 fn is_system(input: &LocationInput<'_>) -> bool {
     let passed = [
         "STATE_DIRECTORY",

@@ -19,6 +19,8 @@ mod environment;
 mod locations;
 mod owned;
 mod profile;
+mod read_daemon;
+mod read_profile;
 mod restart;
 mod settings;
 #[cfg(test)]
@@ -27,12 +29,14 @@ mod value;
 
 pub use daemon::{
     ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, Liveness, LlamaServerConfig, Logs,
-    ParsedDaemon, ScanPath, parse_daemon, restart_only_differences,
+    ParsedDaemon, ScanPath, restart_only_differences,
 };
 pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
 pub use environment::{Environment, LogLevel};
 pub use locations::{LocationInput, Locations};
-pub use profile::{MAX_SERVERS, ParsedProfile, Profile, ServerConfig, is_blank, parse_profile};
+pub use profile::{ParsedProfile, Profile, ServerConfig};
+pub use read_daemon::parse_daemon;
+pub use read_profile::{MAX_SERVERS, is_blank, parse_profile};
 pub use settings::Settings;
 
 /// All of it: what magid runs by.

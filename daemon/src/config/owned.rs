@@ -8,6 +8,8 @@ use toml::Spanned;
 use super::diagnostic::{Report, quote};
 use super::settings::{Key, SettingKeys};
 
+const SECRET: &str = "remove it: the command line of a process is no place for a secret";
+
 /// Flags, and what to do instead.
 const FLAGS: &[(&[&str], &str)] = &[
     (&["-m", "--model"], "write `model`"),
@@ -25,10 +27,7 @@ const FLAGS: &[(&[&str], &str)] = &[
         ],
         "download the file and write its path as `model`",
     ),
-    (
-        &["-hft", "--hf-token"],
-        "remove it: the command line of a process is no place for a secret",
-    ),
+    (&["-hft", "--hf-token"], SECRET),
     (
         &["-mmu", "--mmproj-url"],
         "download the file and write its path as `mmproj`",
@@ -40,10 +39,7 @@ const FLAGS: &[(&[&str], &str)] = &[
         "remove it: the endpoint of a server is its own",
     ),
     (&["-a", "--alias"], "write `aliases`"),
-    (
-        &["--api-key", "--api-key-file"],
-        "remove it: the command line of a process is no place for a secret",
-    ),
+    (&["--api-key", "--api-key-file"], SECRET),
     (
         &["--api-prefix", "--ssl-key-file", "--ssl-cert-file"],
         "remove it: magid watches the server at http://HOST:PORT/health",
@@ -121,7 +117,7 @@ const VARIABLES: &[(&str, bool, &str)] = &[
 
 /// Reports what `args` must not contain at all.
 pub(super) fn check_args(args: &[Spanned<String>], report: &mut Report<'_>) {
-    for arg in args {
+    for (index, arg) in args.iter().enumerate() {
         let flag = flag(arg.get_ref());
         let by_name = FLAGS.iter().find(|(flags, _)| flags.contains(&&*flag));
         let help = match by_name {
@@ -134,6 +130,16 @@ pub(super) fn check_args(args: &[Spanned<String>], report: &mut Report<'_>) {
             format!("`args` cannot contain {}", quote(&flag)),
             help,
         );
+        if help == SECRET {
+            hide_with_value(args, index, report);
+        }
+    }
+}
+
+/// Hides the argument and the one behind it, which is its value.
+fn hide_with_value(args: &[Spanned<String>], index: usize, report: &mut Report<'_>) {
+    for arg in args.iter().skip(index).take(2) {
+        report.hide(arg.span());
     }
 }
 
@@ -185,6 +191,9 @@ pub(super) fn check_env(env: &BTreeMap<String, (Range<usize>, String)>, report: 
                 format!("`env` cannot contain {}", quote(name)),
                 help,
             );
+            if name.ends_with("_KEY") {
+                report.hide(span.clone());
+            }
         }
     }
 }

@@ -11,8 +11,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::diagnostic::Report;
-use super::document::Table;
-use super::value::{describe, integer};
+use super::document::{Table, wrong};
+use super::value::integer;
 
 /// A key that is a flag.
 pub(super) struct Key {
@@ -203,7 +203,7 @@ impl Key {
             Kind::OnOffAuto => "true, false, \"on\", \"off\" or \"auto\"".to_owned(),
             Kind::Flag | Kind::Switch { .. } => "true or false".to_owned(),
             Kind::Text => "text in quotes, not empty".to_owned(),
-            Kind::Path => "a path in quotes, in full or relative to this file".to_owned(),
+            Kind::Path => "a path in quotes; `~` is not expanded".to_owned(),
             Kind::Names => "a list of names: [\"CUDA0\", \"CUDA1\"]".to_owned(),
             Kind::Proportions => "a list of numbers: [3, 1]".to_owned(),
         }
@@ -217,21 +217,16 @@ pub(super) fn read(table: &mut Table<'_>, base: &Path, report: &mut Report<'_>) 
         let Some(value) = table.raw(key.name) else {
             continue;
         };
-        let nul = value
-            .get_ref()
-            .as_str()
-            .is_some_and(|text| text.contains('\0'));
-        match key
-            .read(value.get_ref(), base)
-            .filter(|text| !nul && !text.contains('\0'))
-        {
+        let nul = |text: &String| text.contains('\0');
+        match key.read(value.get_ref(), base).filter(|text| !nul(text)) {
             Some(text) => {
                 settings.insert(key.name, Spanned::new(value.span(), text));
             }
-            None => report.error(
-                value.span(),
-                format!("`{}` cannot be {}", key.name, describe(value.get_ref())),
-                format!("write {}", key.expected()),
+            None => wrong(
+                &format!("`{}` cannot be", key.name),
+                value,
+                &format!("write {}", key.expected()),
+                report,
             ),
         }
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::ConcurrentStarts;
-use super::diagnostic::quote;
 use crate::lifecycle::RestartMode;
 
 /// No duration is longer: sums of them must stay far from overflow.
@@ -32,6 +31,9 @@ pub(super) trait Word: Value {
 /// A text with at least one character.
 pub(super) struct Text(pub(super) String);
 
+/// What a profile calls a model.
+pub(super) struct ModelName(pub(super) String);
+
 /// A duration above zero.
 pub(super) struct Positive(pub(super) Duration);
 
@@ -40,19 +42,6 @@ pub(super) struct Size(pub(super) u64);
 
 /// The first and the last port of a range.
 pub(super) struct Ports(pub(super) u16, pub(super) u16);
-
-/// What a value is, for a message.
-pub(super) fn describe(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => format!("\"{}\"", quote(text)),
-        DeValue::Integer(number) => quote(&number.to_string()),
-        DeValue::Float(number) => quote(number.as_str()),
-        DeValue::Boolean(value) => value.to_string(),
-        DeValue::Datetime(time) => format!("the date {time}"),
-        DeValue::Array(_) => "a list".to_owned(),
-        DeValue::Table(_) => "a table".to_owned(),
-    }
-}
 
 /// A whole number.
 pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
@@ -91,9 +80,19 @@ impl Word for Text {
     }
 }
 
+impl Value for ModelName {
+    const EXPECTED: &'static str =
+        "in quotes a path (`~` is not expanded) or the name of a file under a scan path";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let path = PathBuf::read(value)?.into_os_string();
+        path.into_string().ok().map(Self)
+    }
+}
+
 impl Value for PathBuf {
     // A shell would have expanded `~`; a file called `~` is not what was meant.
-    const EXPECTED: &'static str = "a path in quotes, in full: `~` is not expanded";
+    const EXPECTED: &'static str = "a path in quotes; `~` is not expanded";
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
         Self::parse(value.as_str()?)
@@ -189,8 +188,7 @@ impl Value for RestartMode {
 }
 
 impl Value for Duration {
-    const EXPECTED: &'static str =
-        "a time such as \"500ms\", \"90s\", \"2m\" or \"1h\", or whole seconds";
+    const EXPECTED: &'static str = "a time such as \"90s\", \"2m\" or \"500ms\", or whole seconds";
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
         match value.as_str() {
@@ -202,7 +200,7 @@ impl Value for Duration {
 
 impl Value for Positive {
     const EXPECTED: &'static str =
-        "a time above zero such as \"500ms\", \"90s\", \"2m\" or \"1h\", or whole seconds";
+        "a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds";
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
         Self::above_zero(Duration::read(value)?)

@@ -1,8 +1,337 @@
-//! Broken configurations.
+//! Broken configurations: every error at once, each with its place and what to write instead.
+
 use super::*;
 
+/// What is broken, the text, and `line:column message (help)` of each error.
+const PROFILES: &[(&str, &str, &[&str])] = &[
+    (
+        "a key that does not exist",
+        "[servers.a]\nmodel = \"m\"\nctx-size = 4096\nfoo = 1\nmlock = true\n",
+        &[
+            "3:1 unknown key `ctx-size` (write `ctx_size`)",
+            "4:1 unknown key `foo` (remove it; what llama-server takes beyond these keys goes into `args`)",
+            "5:1 unknown key `mlock` (write `load_mode`)",
+        ],
+    ),
+    (
+        "a table that does not exist",
+        "[server.a]\nmodel = \"m\"\n[b]\nmodel = \"m\"\n[[select]]\n",
+        &[
+            "1:2 unknown key `server` (write `servers`)",
+            "3:2 unknown key `b` (write [servers.b])",
+            "5:3 unknown key `select` (remove it; known here: description, defaults, servers)",
+        ],
+    ),
+    (
+        "a name that TOML splits at its dot",
+        "[servers.qwen2.5-7b]\nmodel = \"m\"\n[servers.a.b.c]\nmodel = \"m\"\nport = 8080\n",
+        &[
+            "1:16 the name qwen2.5-7b is split at its dot (write [servers.\"qwen2.5-7b\"])",
+            "3:12 the name a.b.c is split at its dot (write [servers.\"a.b.c\"])",
+        ],
+    ),
+    (
+        "values of the wrong type",
+        "[servers.a]\nmodel = 3\nparallel = \"four\"\nautostart = \"yes\"\nargs = \"--jinja\"\nflash_attn = 1\n",
+        &[
+            "2:9 `model` cannot be 3 (write in quotes a path (`~` is not expanded) or the name of a file under a scan path)",
+            "3:12 `parallel` cannot be \"four\" (write a whole number from 1)",
+            "4:13 `autostart` cannot be \"yes\" (write true or false)",
+            "5:8 `args` cannot be \"--jinja\" (write a list: args = […])",
+            "6:14 `flash_attn` cannot be 1 (write true, false, \"on\", \"off\" or \"auto\")",
+        ],
+    ),
+    (
+        "values in a list of the wrong type",
+        "[servers.a]\nmodel = \"m\"\nargs = [\"--top-k\", 40]\ntensor_split = [1, \"x\"]\ndevices = []\n",
+        &[
+            "3:20 `args` cannot contain 40 (write text in quotes)",
+            "4:16 `tensor_split` cannot be [1, \"x\"] (write a list of numbers: [3, 1])",
+            "5:11 `devices` cannot be [] (write a list of names: [\"CUDA0\", \"CUDA1\"])",
+        ],
+    ),
+    (
+        "words that are not among the known",
+        "[servers.a]\nmodel = \"m\"\nsplit_mode = \"rows\"\ncache_type_k = \"q3\"\nn_gpu_layers = \"most\"\nrestart = { policy = \"sometimes\" }\n",
+        &[
+            "3:14 `split_mode` cannot be \"rows\" (write \"none\", \"layer\", \"row\" or \"tensor\")",
+            "4:16 `cache_type_k` cannot be \"q3\" (write \"f32\", \"f16\", \"bf16\", \"q8_0\", \"q4_0\", \"q4_1\", \"iq4_nl\", \"q5_0\" or \"q5_1\")",
+            "5:16 `n_gpu_layers` cannot be \"most\" (write a whole number from 0, or \"auto\" or \"all\")",
+            "6:22 `policy` cannot be \"sometimes\" (write \"always\", \"on-failure\" or \"never\")",
+        ],
+    ),
+    (
+        "numbers that are too small or too large",
+        "[servers.a]\nmodel = \"m\"\nparallel = 0\nport = 65536\nctx_size = 99999999999999999999\n[servers.b]\nmodel = \"m\"\nport = 0\n",
+        &[
+            "3:12 `parallel` cannot be 0 (write a whole number from 1)",
+            "4:8 `port` cannot be 65536 (write a port from 1 to 65535)",
+            "5:12 `ctx_size` cannot be 99999999999999999999 (write a whole number from 0)",
+            "8:8 `port` cannot be 0 (write a port from 1 to 65535)",
+        ],
+    ),
+    (
+        "a server without a model",
+        "[servers.a]\nport = 8080\n[servers.b]\nmodel = \" \"\n",
+        &[
+            "1:10 the server a has no model (write `model`: a path, or the name of a file under a scan path)",
+            "4:9 `model` cannot be \" \" (write in quotes a path (`~` is not expanded) or the name of a file under a scan path)",
+        ],
+    ),
+    (
+        "a bad name",
+        "[servers.\"a b\"]\nmodel = \"m\"\n[servers.\"-m\"]\nmodel = \"m\"\n",
+        &[
+            "1:10 the name of a server cannot contain ' ': letters, digits, '.', '_', '-' and ':' are allowed (write another name)",
+            "3:10 the name of a server cannot begin with '-': write a letter or a digit first (write another name)",
+        ],
+    ),
+    (
+        "a bad alias",
+        "[servers.a]\nmodel = \"m\"\naliases = [\"gpt 4\", \"\", 4]\n",
+        &[
+            "3:12 an alias cannot contain ' ': letters, digits, '.', '_', '-' and ':' are allowed (write another alias)",
+            "3:21 an alias cannot be empty (write another alias)",
+            "3:25 `aliases` cannot contain 4 (write text in quotes)",
+        ],
+    ),
+    (
+        "an alias that is the name of a server",
+        "[servers.a]\nmodel = \"m\"\naliases = [\"b\"]\n[servers.b]\nmodel = \"m\"\n",
+        &["3:12 the alias b is the name of a server (line 4) (write another alias)"],
+    ),
+    (
+        "an alias twice",
+        "[servers.a]\nmodel = \"m\"\naliases = [\"x\", \"x\"]\n[servers.b]\nmodel = \"m\"\naliases = [\"x\"]\n",
+        &[
+            "3:17 the alias x is taken by a (line 3) (keep one of the two)",
+            "6:12 the alias x is taken by a (line 3) (keep one of the two)",
+        ],
+    ),
+    (
+        "a port twice",
+        "[servers.a]\nmodel = \"m\"\nport = 8080\n[servers.b]\nport = 8080\n",
+        &[
+            "4:10 the server b has no model (write `model`: a path, or the name of a file under a scan path)",
+            "5:8 the port 8080 is taken by a (line 3) (write another port, or none: then magid chooses one)",
+        ],
+    ),
+    (
+        "a flag that magid owns",
+        "[servers.a]\nmodel = \"m\"\nargs = [\"-m\", \"x\", \"--port=1\", \"--models_dir\", \"x\", \"--no-slots\"]\n",
+        &[
+            "3:9 `args` cannot contain -m (write `model`)",
+            "3:20 `args` cannot contain --port (write `port`)",
+            "3:32 `args` cannot contain --models-dir (write `model`)",
+            "3:53 `args` cannot contain --no-slots (remove it: magid watches the server by them)",
+        ],
+    ),
+    (
+        "a flag that a key sets too",
+        "[servers.a]\nmodel = \"m\"\nctx_size = 1\njinja = true\nargs = [\"-c\", \"2\", \"--ctx_size=2\", \"--no-jinja\"]\n",
+        &[
+            "5:9 `args` cannot contain -c beside `ctx_size` (keep one of the two)",
+            "5:20 `args` cannot contain --ctx-size beside `ctx_size` (keep one of the two)",
+            "5:36 `args` cannot contain --no-jinja beside `jinja` (keep one of the two)",
+        ],
+    ),
+    (
+        "a variable that magid owns",
+        "[servers.a]\nmodel = \"m\"\nenv = { LLAMA_ARG_CTX_SIZE = \"1\", LLAMA_ARG_HOST = \"x\", LLAMA_ARG_TOP_K = \"1\", WATCHDOG_PID = \"1\", \"A=B\" = \"\" }\n",
+        &[
+            "3:9 `env` cannot contain LLAMA_ARG_CTX_SIZE (write `ctx_size`)",
+            "3:35 `env` cannot contain LLAMA_ARG_HOST (write `host` in [llama_server] of magid.toml)",
+            "3:57 `env` cannot contain LLAMA_ARG_TOP_K (put its flag into `args`)",
+            "3:80 `env` cannot contain WATCHDOG_PID (remove it: it is magid that talks to systemd)",
+            "3:100 a variable cannot have the name \"A=B\" (write a name without `=`)",
+        ],
+    ),
+    (
+        "a NUL character",
+        "[servers.a]\nmodel = \"m\\u0000\"\nargs = [\"\\u0000\"]\nchat_template = \"\\u0000\"\n[servers.a.env]\nA = \"\\u0000\"\n",
+        &[
+            "2:9 `model` cannot be \"m\\u0000\" (write in quotes a path (`~` is not expanded) or the name of a file under a scan path)",
+            "3:9 `args` cannot contain \"\\u0000\" (write text in quotes)",
+            "4:17 `chat_template` cannot be \"\\u0000\" (write text in quotes, not empty)",
+            "6:5 `env.A` cannot be \"\\u0000\" (write text in quotes)",
+        ],
+    ),
+    (
+        "a home that only a shell knows",
+        "[servers.a]\nmodel = \"~/m.gguf\"\nmmproj = \"~/p.gguf\"\nllama_server = \"~/bin/llama-server\"\n",
+        &[
+            "2:9 `model` cannot be \"~/m.gguf\" (write in quotes a path (`~` is not expanded) or the name of a file under a scan path)",
+            "3:10 `mmproj` cannot be \"~/p.gguf\" (write a path in quotes; `~` is not expanded)",
+            "4:16 `llama_server` cannot be \"~/bin/llama-server\" (write a path in quotes; `~` is not expanded)",
+        ],
+    ),
+    (
+        "what cannot be a default",
+        "[defaults]\nmodel = \"m\"\naliases = [\"x\"]\nport = 8080\n",
+        &[
+            "2:1 `model` cannot be a default (write it in each server)",
+            "3:1 `aliases` cannot be a default (write it in each server)",
+            "4:1 `port` cannot be a default (write it in each server)",
+        ],
+    ),
+    (
+        "a default that is wrong for every server",
+        "[defaults]\nargs = [\"-c\", \"2\"]\nrestart = { initial_delay = \"2m\" }\n[servers.a]\nmodel = \"m\"\nctx_size = 1\n[servers.b]\nmodel = \"m\"\nctx_size = 1\n",
+        &[
+            "2:9 `args` cannot contain -c beside `ctx_size` (keep one of the two)",
+            "3:29 `initial_delay` (120s) cannot be longer than `max_delay` (60s) (make the first wait the shorter one)",
+        ],
+    ),
+    (
+        "waits in the wrong order",
+        "[servers.a]\nmodel = \"m\"\n[servers.a.restart]\ninitial_delay = \"2s\"\nmax_delay = \"1s\"\nmax_failures = 0\nreset_after = 0\n",
+        &[
+            "4:17 `initial_delay` (2s) cannot be longer than `max_delay` (1s) (make the first wait the shorter one)",
+            "6:16 `max_failures` cannot be 0 (write a whole number from 1)",
+            "7:15 `reset_after` cannot be 0 (write a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
+        ],
+    ),
+    (
+        "a key twice",
+        "[servers.a]\nmodel = \"m\"\nmodel = \"n\"\nctxsize = 1\n[servers.a]\nport = 1\n",
+        &[
+            "3:1 cannot have `model` twice (keep one of the two)",
+            "4:1 unknown key `ctxsize` (write `ctx_size`)",
+            "5:10 cannot have `a` twice (keep one of the two)",
+        ],
+    ),
+    (
+        "a table in place of a value, and the reverse",
+        "servers = 3\ndescription = { a = 1 }\n",
+        &[
+            "1:11 `servers` cannot be 3 (write [servers.NAME])",
+            "2:15 `description` cannot be a table (write text in quotes)",
+        ],
+    ),
+    (
+        "a list of servers",
+        "[[servers]]\nmodel = \"m\"\n",
+        &["1:1 `servers` cannot be a list of tables (write [servers.NAME])"],
+    ),
+    (
+        "text without quotes",
+        "[servers.a]\nmodel = m.gguf\nautostart = yes\nparallel = 4x\nport = \"1\"\n",
+        &[
+            "2:9 cannot read the value m.gguf (write a number, true or false, or text in quotes: \"m.gguf\")",
+            "3:13 cannot read the value yes (write a number, true or false, or text in quotes: \"yes\")",
+            "4:12 cannot read the value 4x (write a number, true or false, or text in quotes: \"4x\")",
+            "5:8 `port` cannot be \"1\" (write a port from 1 to 65535)",
+        ],
+    ),
+    (
+        "a value that is missing",
+        "[servers.a]\nmodel =\nport\n",
+        &[
+            "2:8 a value is missing (write one behind the `=`)",
+            "3:5 cannot parse this: key with no value (write `=`)",
+        ],
+    ),
+    (
+        "a bracket that is not closed",
+        "[servers.a\nmodel = \"m\"\n",
+        &["1:11 cannot parse this: unclosed table (write `]`)"],
+    ),
+    (
+        "a quote that is not closed",
+        "[servers.a]\nmodel = \"m\nport = 1\n",
+        &["2:11 cannot parse this: invalid basic string (write `\"`)"],
+    ),
+    (
+        "a list that is not closed",
+        "[servers.a]\nmodel = \"m\"\nargs = [\"-x\",\n",
+        &["3:14 cannot parse this: unclosed array (write `]`)"],
+    ),
+    (
+        "letters beyond ASCII before the error",
+        "[servers.a]\nmodel = \"m\"\nargs = [\"hé世界\", \"-m\"]\n",
+        &["3:17 `args` cannot contain -m (write `model`)"],
+    ),
+];
+
+const DAEMONS: &[(&str, &str, &[&str])] = &[
+    (
+        "keys of magid.toml",
+        "active_profle = \"x\"\n[memory]\nram = \"auto\"\n[llama_server]\nhots = \"::1\"\napi_key = \"none\"\n",
+        &[
+            "1:1 unknown key `active_profle` (write `active_profile`)",
+            "2:2 unknown key `memory` (remove it; known here: active_profile, state_dir, runtime_dir, log_dir, profiles_dir, models, llama_server, restart, liveness, logs)",
+            "5:1 unknown key `hots` (write `host`)",
+            "6:1 unknown key `api_key` (remove it; known here: path, host, port_range, concurrent_starts, max_startup_time, readiness_check_interval, drain_timeout, stop_timeout)",
+        ],
+    ),
+    (
+        "an address that is none",
+        "[llama_server]\nhost = \"localhost\"\n",
+        &["2:8 `host` cannot be \"localhost\" (write an address such as \"127.0.0.1\" or \"::1\")"],
+    ),
+    (
+        "ports in the wrong order",
+        "[llama_server]\nport_range = [9000, 8000]\n[models]\nscan_paths = \"/models\"\n",
+        &[
+            "2:14 `port_range` cannot be [9000, 8000] (write two ports, the lower first: [8080, 8099])",
+            "4:14 `scan_paths` cannot be \"/models\" (write a list: scan_paths = […])",
+        ],
+    ),
+    (
+        "times and sizes",
+        "[llama_server]\nmax_startup_time = \"90x\"\nreadiness_check_interval = 0\ndrain_timeout = -1\nstop_timeout = 1.5\n[logs]\nmax_size = \"64\"\nkeep = 0\n",
+        &[
+            "2:20 `max_startup_time` cannot be \"90x\" (write a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
+            "3:28 `readiness_check_interval` cannot be 0 (write a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
+            "4:17 `drain_timeout` cannot be -1 (write a time such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
+            "5:16 `stop_timeout` cannot be 1.5 (write a time such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
+            "7:12 `max_size` cannot be \"64\" (write a size such as \"512KiB\", \"64MiB\" or \"4GiB\", or bytes)",
+            "8:8 `keep` cannot be 0 (write a whole number from 1)",
+        ],
+    ),
+    (
+        "counts",
+        "[llama_server]\nconcurrent_starts = 0\n[liveness]\nfailures = 0\nstall = \"0s\"\n[restart]\nmax_failures = -1\ninitial_delay = \"2m\"\n",
+        &[
+            "2:21 `concurrent_starts` cannot be 0 (write true, false or a whole number from 1)",
+            "4:12 `failures` cannot be 0 (write a whole number from 1)",
+            "5:9 `stall` cannot be \"0s\" (write a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
+            "7:16 `max_failures` cannot be -1 (write a whole number from 1)",
+            "8:17 `initial_delay` (120s) cannot be longer than `max_delay` (60s) (make the first wait the shorter one)",
+        ],
+    ),
+    (
+        "the name of a profile",
+        "active_profile = \"../secrets\"\nstate_dir = \"\"\n",
+        &[
+            "1:18 the name of a profile cannot begin with '.': write a letter or a digit first (write the name of a file in profiles/, without `.toml`)",
+            "2:13 `state_dir` cannot be \"\" (write a path in quotes; `~` is not expanded)",
+        ],
+    ),
+];
+
+/// `line:column message (help)`
+fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
+    let line = |found: &Diagnostic| {
+        let at = found.origin.as_ref().unwrap();
+        format!(
+            "{}:{} {} ({})",
+            at.line, at.column, found.message, found.help
+        )
+    };
+    diagnostics.iter().map(line).collect()
+}
+
 #[test]
-fn three_lines_are_a_profile() {
-    let profile = profile("[servers.alpha]\nmodel = \"alpha.gguf\"\nn_gpu_layers = 99\n").unwrap();
-    assert_eq!(profile.servers.len(), 1);
+fn every_error_of_a_profile_is_told_with_its_place() {
+    for (what, text, expected) in PROFILES {
+        assert_eq!(lines(&profile(text).unwrap_err()), *expected, "{what}");
+    }
+}
+
+#[test]
+fn every_error_of_magid_toml_is_told_with_its_place() {
+    for (what, text, expected) in DAEMONS {
+        assert_eq!(lines(&daemon(text, &[]).unwrap_err()), *expected, "{what}");
+    }
 }

@@ -1,6 +1,10 @@
 //! Tests of the configuration as a whole: texts in, values or diagnostics out.
 
 mod broken;
+mod equality;
+mod fuzz;
+mod places;
+mod values;
 
 use std::path::Path;
 
@@ -8,37 +12,42 @@ use super::*;
 
 /// The places of an ordinary user.
 fn locations() -> Locations {
+    find(&[("HOME", "/home/u")], None, false)
+}
+
+fn find(variables: &[(&str, &str)], config: Option<&str>, is_root: bool) -> Locations {
     Locations::find(&LocationInput {
-        env: &environment(&[("HOME", "/home/u")]),
-        explicit_config: None,
-        is_root: false,
+        env: &environment(variables),
+        explicit_config: config.map(Path::new),
+        is_root,
         current_dir: Path::new("/work"),
     })
 }
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    variables
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect()
+    let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    variables.iter().map(owned).collect()
 }
 
-fn file(text: &str) -> SourceFile {
+fn file(path: &str, text: &str) -> SourceFile {
     SourceFile {
-        path: "/etc/magi/profiles/x.toml".into(),
+        path: path.into(),
         text: text.to_owned(),
     }
 }
 
 fn daemon(text: &str, variables: &[(&str, &str)]) -> Result<ParsedDaemon, Vec<Diagnostic>> {
-    let file = SourceFile {
-        path: "/etc/magi/magid.toml".into(),
-        text: text.to_owned(),
-    };
+    let file = file("/etc/magi/magid.toml", text);
     parse_daemon(Some(&file), &environment(variables), &locations())
 }
 
 fn profile(text: &str) -> Result<Profile, Vec<Diagnostic>> {
     let daemon = daemon("", &[]).unwrap().daemon;
-    parse_profile("x", &file(text), &daemon).map(|parsed| parsed.profile)
+    let file = file("/etc/magi/profiles/x.toml", text);
+    parse_profile("x", &file, &daemon).map(|parsed| parsed.profile)
+}
+
+fn server(keys: &str) -> ServerConfig {
+    let profile = profile(&format!("[servers.a]\nmodel = \"m\"\n{keys}")).unwrap();
+    profile.servers.into_values().next().unwrap()
 }
