@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cli::{Format, WaitArgs};
-use crate::client::Client;
+use crate::client::{Client, read};
 use crate::failure::{ExitStatus, Failure};
 use crate::output::{Output, narrate, times};
 use crate::poll;
@@ -55,7 +55,10 @@ async fn version(client: &Client, output: Output) -> Result<ExitStatus, Failure>
 }
 
 async fn fetch(client: &Client) -> Result<Version, Failure> {
-    let answer = client.daemon().get_version(GetVersionRequest {}).await?;
+    let answer = client
+        .daemon()
+        .get_version(read(GetVersionRequest {}))
+        .await?;
     Ok(answer.into_inner().into())
 }
 
@@ -86,7 +89,7 @@ async fn stop(client: &Client, wait: WaitArgs) -> Result<ExitStatus, Failure> {
     let pid = fetch(client).await?.pid;
     // Held before the request, so that it can be no other process of the same number.
     let process = hold(pid);
-    client.daemon().stop(StopRequest {}).await?;
+    client.daemon().stop(read(StopRequest {})).await?;
     if wait.no_wait {
         return Ok(ExitStatus::Done);
     }
