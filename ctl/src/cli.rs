@@ -114,3 +114,92 @@ pub(crate) struct WaitArgs {
     #[arg(long, value_name = "DURATION", value_parser = times::parse_duration)]
     pub(crate) timeout: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Cli, ErrorKind> {
+        let words = std::iter::once("magictl").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_manual_is_accepted() {
+        for line in [
+            "status",
+            "status alpha beta --watch",
+            "explain alpha",
+            "start alpha beta",
+            "start --all --no-wait",
+            "stop alpha --timeout 90s",
+            "restart --all --timeout 2m",
+            "reload",
+            "reload --dry-run -v",
+            "reload --no-wait",
+            "plan --verbose",
+            "logs alpha -f -n 100",
+            "logs alpha --incarnation 4",
+            "events -f -n 5 alpha",
+            "daemon version",
+            "daemon stop --timeout 1m",
+            "completions zsh",
+            "-o json status",
+            "status -o jsonl --socket /run/x.sock",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_change_names_servers_or_all_and_never_both() {
+        assert_eq!(
+            parse("stop").unwrap_err(),
+            ErrorKind::MissingRequiredArgument
+        );
+        assert_eq!(
+            parse("stop --all alpha").unwrap_err(),
+            ErrorKind::ArgumentConflict
+        );
+    }
+
+    #[test]
+    fn a_plan_has_nothing_to_wait_for() {
+        assert_eq!(
+            parse("plan --timeout 3s").unwrap_err(),
+            ErrorKind::UnknownArgument
+        );
+        let line = "reload --dry-run --timeout 3s";
+        assert_eq!(parse(line).unwrap_err(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn commands_that_do_not_exist_yet_are_refused() {
+        for line in [
+            "run x",
+            "profiles",
+            "models",
+            "history",
+            "check",
+            "ports",
+            "daemon upgrade",
+        ] {
+            assert_eq!(
+                parse(line).unwrap_err(),
+                ErrorKind::InvalidSubcommand,
+                "{line}"
+            );
+        }
+        assert_eq!(
+            parse("stop --hold alpha").unwrap_err(),
+            ErrorKind::UnknownArgument
+        );
+    }
+}

@@ -11,6 +11,9 @@ use tonic::Request;
 /// A fleet in which every server carries its last lines does not fit into tonic's own 4 MiB.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
+/// No read takes magid this long unless it is stuck.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The daemon's services, over one connection.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -37,6 +40,11 @@ impl Client {
     pub(crate) fn servers(&self) -> ServerServiceClient<DaemonChannel> {
         ServerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
+}
+
+/// A request for what magid knows already. One that hangs must not hang its client too.
+pub(crate) fn read<T>(message: T) -> Request<T> {
+    with_timeout(message, Some(READ_TIMEOUT))
 }
 
 /// A request that ends after `timeout`, by a gRPC deadline.

@@ -166,10 +166,7 @@ impl Failure {
     /// Whether this is the end of a request by its own deadline.
     pub(crate) fn is_timeout(&self) -> bool {
         match self {
-            Self::Rpc(status) => {
-                // tonic's client answers "cancelled" when it counts the deadline itself.
-                matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
-            }
+            Self::Rpc(status) => is_timeout(status),
             Self::Runtime(_)
             | Self::Connect(_)
             | Self::NoSuchServer { .. }
@@ -201,9 +198,16 @@ fn is_lost_connection(status: &Status) -> bool {
         )
 }
 
+/// tonic's client answers "cancelled" when it counts the deadline itself.
+fn is_timeout(status: &Status) -> bool {
+    matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
+}
+
 fn status_message(status: &Status) -> &str {
     if is_lost_connection(status) {
         "the connection to magid was lost"
+    } else if is_timeout(status) {
+        "magid did not answer in time"
     } else if status.message().is_empty() {
         status.code().description()
     } else {

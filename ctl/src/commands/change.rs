@@ -85,7 +85,7 @@ fn verdict(servers: &[Server], wanted: State) -> ExitStatus {
 pub(super) fn tell_failure(server: &Server) {
     let news = words::news(server, Timestamp::now());
     narrate(format_args!("magictl: {news}"));
-    let Some(exit) = &server.last_exit else {
+    let Some(exit) = server.last_exit.as_ref().filter(|_| has_ended(server)) else {
         return;
     };
     narrate(format_args!(
@@ -95,6 +95,16 @@ pub(super) fn tell_failure(server: &Server) {
     ));
     for line in words::last_lines(exit) {
         narrate(format_args!("{line}"));
+    }
+}
+
+/// Whether the last exit is about the incarnation in question, and not about an earlier one.
+fn has_ended(server: &Server) -> bool {
+    match server.state {
+        State::Failed | State::Backoff | State::Stopped => true,
+        State::Starting | State::Ready | State::Draining | State::Stopping | State::Unknown => {
+            false
+        }
     }
 }
 

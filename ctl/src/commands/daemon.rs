@@ -10,11 +10,11 @@ use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cli::{Format, WaitArgs};
-use crate::client::Client;
+use crate::client::{Client, read};
 use crate::failure::{ExitStatus, Failure};
 use crate::output::{Output, narrate, times};
 use crate::poll;
-use crate::view::Versions;
+use crate::view::Version;
 
 /// What about the daemon.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub(crate) struct DaemonArgs {
 /// The verbs of the daemon itself.
 #[derive(Debug, Subcommand)]
 enum DaemonCommand {
-    /// Shows the versions of magictl and magid, and where magid keeps its files
+    /// Shows the version of magictl and magid, and where magid keeps its files
     Version,
     /// Stops every server, then magid
     Stop(WaitArgs),
@@ -45,33 +45,36 @@ pub(crate) async fn run(
 }
 
 async fn version(client: &Client, output: Output) -> Result<ExitStatus, Failure> {
-    let versions = fetch(client).await?;
+    let version = fetch(client).await?;
     match output.format {
-        Format::Json => output.document(&versions)?,
-        Format::Jsonl => output.objects([&versions])?,
-        Format::Table => output.lines(&render(&versions, Timestamp::now()))?,
+        Format::Json => output.document(&version)?,
+        Format::Jsonl => output.objects([&version])?,
+        Format::Table => output.lines(&render(&version, Timestamp::now()))?,
     }
     Ok(ExitStatus::Done)
 }
 
-async fn fetch(client: &Client) -> Result<Versions, Failure> {
-    let answer = client.daemon().get_version(GetVersionRequest {}).await?;
+async fn fetch(client: &Client) -> Result<Version, Failure> {
+    let answer = client
+        .daemon()
+        .get_version(read(GetVersionRequest {}))
+        .await?;
     Ok(answer.into_inner().into())
 }
 
-fn render(versions: &Versions, now: Timestamp) -> Vec<String> {
-    let up = versions.started_at.map_or_else(String::new, |started| {
+fn render(version: &Version, now: Timestamp) -> Vec<String> {
+    let up = version.started_at.map_or_else(String::new, |started| {
         format!(", up {}", times::since(started, now))
     });
     let facts = [
-        ("magictl", Some(versions.magictl.clone())),
+        ("magictl", Some(env!("CARGO_PKG_VERSION").to_owned())),
         (
             "magid",
-            Some(format!("{} (pid {}{up})", versions.magid, versions.pid)),
+            Some(format!("{} (pid {}{up})", version.version, version.pid)),
         ),
-        ("environment", versions.environment.clone()),
-        ("state", versions.state_dir.clone()),
-        ("logs", versions.log_dir.clone()),
+        ("environment", version.environment.clone()),
+        ("state", version.state_dir.clone()),
+        ("logs", version.log_dir.clone()),
     ];
     let known = facts
         .into_iter()
@@ -86,7 +89,7 @@ async fn stop(client: &Client, wait: WaitArgs) -> Result<ExitStatus, Failure> {
     let pid = fetch(client).await?.pid;
     // Held before the request, so that it can be no other process of the same number.
     let process = hold(pid);
-    client.daemon().stop(StopRequest {}).await?;
+    client.daemon().stop(read(StopRequest {})).await?;
     if wait.no_wait {
         return Ok(ExitStatus::Done);
     }

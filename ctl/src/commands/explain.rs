@@ -8,7 +8,7 @@ use magi_proto::v1::ExplainServerRequest;
 use tonic::Status;
 
 use crate::cli::Format;
-use crate::client::Client;
+use crate::client::{Client, read};
 use crate::failure::{ExitStatus, Failure};
 use crate::output::colour::Colour;
 use crate::output::text::{printable, shell_quoted};
@@ -29,7 +29,11 @@ pub(crate) async fn run(
     output: Output,
 ) -> Result<ExitStatus, Failure> {
     let request = ExplainServerRequest { name: args.server };
-    let answer = client.servers().explain_server(request).await?.into_inner();
+    let answer = client
+        .servers()
+        .explain_server(read(request))
+        .await?
+        .into_inner();
     let explanation = Explanation::from_wire(answer)
         .ok_or_else(|| Status::internal("the answer has no server"))?;
     match output.format {

@@ -16,21 +16,24 @@ pub(super) enum Next<T> {
     Message(T),
     /// The daemon ended the stream.
     End,
-    /// Nobody wants more: Ctrl-C was pressed, or stdout has no reader.
+    /// Nobody wants more: a signal said so, or stdout has no reader.
     Enough,
 }
 
 /// Waits for messages on behalf of whoever reads stdout.
 pub(super) struct Follower {
     interrupt: Signal,
+    terminate: Signal,
     closed: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 impl Follower {
-    /// From now on Ctrl-C ends the stream and not the process.
+    /// From now on Ctrl-C and SIGTERM end the stream and not the process, so that a terminal is
+    /// left as it was found.
     pub(super) fn new(output: Output) -> Result<Self, Failure> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(Failure::Runtime)?,
+            terminate: signal(SignalKind::terminate()).map_err(Failure::Runtime)?,
             closed: Box::pin(output.closed()),
         })
     }
@@ -47,6 +50,7 @@ impl Follower {
     pub(super) async fn enough(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
             () = &mut self.closed => {}
         }
     }

@@ -6,7 +6,7 @@ use magi_proto::v1::GetStatusRequest;
 
 use super::watch;
 use crate::cli::Format;
-use crate::client::Client;
+use crate::client::{Client, read};
 use crate::failure::{ExitStatus, Failure};
 use crate::output::colour::Colour;
 use crate::output::text::{printable, wrap};
@@ -56,7 +56,10 @@ pub(crate) async fn run(
 
 /// The status, with the named servers only, if any are named.
 pub(super) async fn fetch(client: &Client, names: &[String]) -> Result<Status, Failure> {
-    let answer = client.daemon().get_status(GetStatusRequest {}).await?;
+    let answer = client
+        .daemon()
+        .get_status(read(GetStatusRequest {}))
+        .await?;
     select(answer.into_inner().into(), names)
 }
 

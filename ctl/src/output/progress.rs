@@ -37,11 +37,15 @@ impl Narrator {
         }
     }
 
-    /// Takes note of how things are before the command, without a word.
-    pub(crate) fn begin(&mut self, changes: &[Change]) {
-        for server in changes.iter().filter_map(|change| change.server.as_ref()) {
-            let state = (server.state, server.reason.clone());
-            self.told.insert(server.name.clone(), state);
+    /// Takes note of how a server is at first. Only one that is on its way is worth a word: the
+    /// command may have been quicker than the watch.
+    pub(crate) fn begin(&mut self, change: &Change) {
+        match &change.server {
+            Some(server) if !server.state.is_passing() => {
+                let state = (server.state, server.reason.clone());
+                self.told.insert(server.name.clone(), state);
+            }
+            Some(_) | None => self.change(change),
         }
     }
 

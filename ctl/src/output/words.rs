@@ -109,3 +109,91 @@ pub(crate) fn bytes(bytes: u64) -> String {
         format!("{shown:.1} {unit}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use magi_proto::v1;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn failed() -> Server {
+        let server = v1::Server {
+            name: "beta".to_owned(),
+            state: v1::ServerState::Failed.into(),
+            reason: "model-missing".to_owned(),
+            detail: "no /models/x.gguf\u{1b}[2J".to_owned(),
+            ..Default::default()
+        };
+        server.into()
+    }
+
+    fn exit(exit: v1::Exit) -> Exit {
+        exit.into()
+    }
+
+    #[test]
+    fn a_failure_says_why_and_when_it_is_tried_again() {
+        let mut server = failed();
+        server.next_try = Some(at(340));
+        assert_eq!(
+            news(&server, at(100)),
+            "beta: failed: model-missing: no /models/x.gguf; next try in 4m00s"
+        );
+        let overdue = "failed: model-missing: no /models/x.gguf; next try now";
+        assert_eq!(situation(&server, at(340)), overdue);
+    }
+
+    #[test]
+    fn a_ready_server_says_where() {
+        let mut server = failed();
+        server.state = State::Ready;
+        server.pid = Some(7);
+        server.endpoint = Some("http://[::1]:8080".to_owned());
+        assert_eq!(
+            news(&server, at(0)),
+            "beta: ready at http://[::1]:8080, pid 7"
+        );
+    }
+
+    #[test]
+    fn endings_name_the_signal_the_status_or_the_stage() {
+        let class = || "unknown".to_owned();
+        let signal = |number| {
+            let signal = Some(number);
+            ending(&exit(v1::Exit {
+                class: class(),
+                signal,
+                ..Default::default()
+            }))
+        };
+        assert_eq!(signal(9), "unknown: SIGKILL (signal 9)");
+        assert_eq!(signal(64), "unknown: signal 64");
+        let by_itself = exit(v1::Exit {
+            class: class(),
+            code: Some(3),
+            detail: "oh".to_owned(),
+            ..Default::default()
+        });
+        assert_eq!(ending(&by_itself), "unknown: exit status 3: oh");
+        let never_ran = exit(v1::Exit {
+            class: "spawn-failed".to_owned(),
+            exec_stage: Some("executing".to_owned()),
+            ..Default::default()
+        });
+        assert_eq!(
+            ending(&never_ran),
+            "spawn-failed: it never ran, executing failed"
+        );
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(3 << 30), "3.0 GiB");
+        assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+}

@@ -63,14 +63,11 @@ impl Change {
     }
 }
 
-/// What `daemon version` shows.
+/// What `daemon version` shows of magid.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Versions {
-    /// Of magictl itself.
-    pub(crate) magictl: String,
-    /// Of magid.
-    pub(crate) magid: String,
+pub(crate) struct Version {
+    pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) environment: Option<String>,
@@ -78,11 +75,10 @@ pub(crate) struct Versions {
     pub(crate) log_dir: Option<String>,
 }
 
-impl From<v1::GetVersionResponse> for Versions {
+impl From<v1::GetVersionResponse> for Version {
     fn from(answer: v1::GetVersionResponse) -> Self {
         Self {
-            magictl: env!("CARGO_PKG_VERSION").to_owned(),
-            magid: answer.version,
+            version: answer.version,
             pid: answer.pid,
             started_at: timestamp(answer.started_at),
             environment: answer.environment,

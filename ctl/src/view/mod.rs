@@ -12,7 +12,7 @@ mod server;
 use jiff::Timestamp;
 
 pub(crate) use config::{Action, Config, ConfigState, Diagnostic, Reload, Verdict};
-pub(crate) use fleet::{Change, Servers, Status, Versions};
+pub(crate) use fleet::{Change, Servers, Status, Version};
 pub(crate) use record::{Event, Events, LogLine, Logs};
 pub(crate) use server::{Exit, Explanation, Server, State};
 
