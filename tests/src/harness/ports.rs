@@ -5,8 +5,6 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::ops::RangeInclusive;
 
-use nix::fcntl::{Flock, FlockArg};
-
 /// Below the ports that Linux gives out by itself.
 const FIRST: u16 = 20_000;
 const RANGES: u16 = 300;
@@ -18,7 +16,7 @@ pub(super) const PER_FLEET: u16 = 40;
 pub(super) struct Ports {
     /// The ports, both ends included.
     pub range: RangeInclusive<u16>,
-    _claim: Flock<File>,
+    _claim: File,
 }
 
 impl Ports {
@@ -30,14 +28,14 @@ impl Ports {
             let first = FIRST + index * PER_FLEET;
             let file = File::create(folder.join(first.to_string()))
                 .expect("the folder for temporary files is writable");
-            let Ok(claim) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+            if file.try_lock().is_err() {
                 continue;
-            };
+            }
             let range = first..=first + PER_FLEET - 1;
             if range.clone().all(is_free) {
                 return Self {
                     range,
-                    _claim: claim,
+                    _claim: file,
                 };
             }
         }
