@@ -1,11 +1,41 @@
-//! stub
+//! magid: the daemon that owns a fleet of llama-server processes.
+//!
+//! A pure core decides; an effectful shell carries out.
+//!
+//! The core knows no clock, no files, no processes and no tokio; `tests/core.rs` keeps it so:
+//!
+//! * [`config`]: texts and an environment become typed values, or diagnostics with their place.
+//! * [`plan`]: the difference between what is defined and what should be, as steps per server.
+//! * [`lifecycle`]: one server's state machine, backoff, breaker, exit classes and liveness.
+//! * [`name`], [`moment`]: the words that all of these share.
+//!
+//! The shell is made of tasks. Each owns something, takes messages in through a bounded queue, and
+//! publishes what others may read:
+//!
+//! | task | owns | takes in | emits |
+//! |---|---|---|---|
+//! | [`daemon`] | start, signals, end | signals, the request to stop | what systemd is told |
+//! | [`reload`] | the configuration that is applied | file hints, SIGHUP, reload requests | plans to the fleet, common rules, the configuration's status |
+//! | [`supervisor::fleet`] | which servers there are, and which an operator stopped | asks and plans | commands to servers, the watchdog's sign of life |
+//! | [`supervisor::server`], one each | a server's state and its incarnation | commands, reports of its effects | its row on the board, events |
+//! | [`supervisor::ports`] | which server has which port | takes and releases | ports |
+//! | [`supervisor::memory`] | the file of the servers an operator stopped | the newest set | — |
+//! | [`process::reaper`] | orphans that reparented to us | SIGCHLD | — |
+//! | [`api`] | the socket | requests of `magi.v1` | asks to the owners above |
+//!
+//! [`process`], [`logs`] and [`files`] are what these tasks touch the system with.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod api;
 pub mod config;
+pub mod daemon;
 pub mod files;
 pub mod lifecycle;
 pub mod logs;
 pub mod moment;
 pub mod name;
+pub mod notify;
 pub mod plan;
 pub mod process;
 pub mod reload;

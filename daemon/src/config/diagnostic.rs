@@ -136,6 +136,12 @@ impl Diagnostic {
         }
     }
 
+    /// The same, at a place in a file.
+    pub fn at(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
     /// The diagnostic for a terminal, without colour: with the line it is about if `source` is the
     /// file that it is in.
     pub fn render(&self, source: Option<&SourceFile>) -> String {

@@ -103,7 +103,10 @@ impl Watch {
 /// Waits for the next hint from any of the watches; for ever if there are none. Cancel-safe: a hint
 /// that was not waited out is still there.
 pub async fn any_changed(watches: &mut [Watch]) {
-    let mut hints: Vec<_> = watches.iter_mut().map(|watch| Box::pin(watch.changed())).collect();
+    let mut hints: Vec<_> = watches
+        .iter_mut()
+        .map(|watch| Box::pin(watch.changed()))
+        .collect();
     std::future::poll_fn(|context| {
         let mut hints = hints.iter_mut();
         match hints.any(|hint| hint.as_mut().poll(context).is_ready()) {

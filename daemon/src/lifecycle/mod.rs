@@ -46,6 +46,7 @@
 //! sooner or later. After each step the shell asks [`State::deadline`] and sends [`Event::Timer`] when
 //! that moment has come.
 
+pub mod classify;
 pub mod exit;
 mod history;
 mod liveness;

@@ -6,15 +6,18 @@
 //! * [`LogStore`] names the files, creates them and keeps a few per server.
 //! * [`tail()`] reads the last lines; [`Follower`] reads on as they are written.
 //! * [`cap`](cap::enforce) gives the oldest blocks back to the disk.
-//! * [`LogWatcher`] says when there is something to do, so that idle files cost nothing.
-//! * [`forward`] hands lines to the journal, at a bounded rate.
+//! * [`journal`] hands lines to the journal, at a bounded rate.
 //!
 //! Output is hostile: a line can have ten megabytes, bytes that are no text, and escape codes. What
 //! leaves this module are lines of at most [`lines::LONGEST`] bytes of clean text.
 
+pub mod cap;
+mod follow;
+pub mod journal;
 pub mod lines;
 mod store;
 mod tail;
 
+pub use follow::{Follower, Fresh};
 pub use store::LogStore;
 pub use tail::tail;

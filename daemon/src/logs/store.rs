@@ -52,6 +52,11 @@ impl LogStore {
             .join(format!("{incarnation}.{EXTENSION}"))
     }
 
+    /// The folder of a server's logs.
+    pub fn folder_of(&self, server: &ServerName) -> PathBuf {
+        self.folder(server)
+    }
+
     /// The incarnations whose output is there, the oldest first.
     ///
     /// # Errors

@@ -30,7 +30,9 @@ impl ModelFiles {
         for scan in paths {
             if let Err(error) = std::fs::read_dir(&scan.path) {
                 if scan.written_down {
-                    found.unreadable.push((scan.path.clone(), error.to_string()));
+                    found
+                        .unreadable
+                        .push((scan.path.clone(), error.to_string()));
                 }
                 continue;
             }
@@ -110,7 +112,11 @@ impl ModelFiles {
     }
 
     fn not_found(&self, model: &str) -> String {
-        let searched: Vec<_> = self.searched.iter().map(|path| path.display().to_string()).collect();
+        let searched: Vec<_> = self
+            .searched
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         if searched.is_empty() {
             return format!(
                 "there is no folder of models to look for {model} in: set [models] scan_paths, or write a path"
@@ -126,7 +132,10 @@ pub fn program(written: &Path, search_path: Option<&str>) -> PathBuf {
     if written.components().count() != 1 || written.is_absolute() {
         return written.to_path_buf();
     }
-    let folders = search_path.unwrap_or_default().split(':').filter(|f| !f.is_empty());
+    let folders = search_path
+        .unwrap_or_default()
+        .split(':')
+        .filter(|f| !f.is_empty());
     let mut candidates = folders.map(|folder| Path::new(folder).join(written));
     candidates
         .find(|path| {
@@ -174,6 +183,10 @@ mod tests {
     fn a_missing_model_is_told_with_the_folders_that_were_searched() {
         let dir = tempfile::tempdir().unwrap();
         let error = ModelFiles::search(&scan(dir.path())).find("m", Path::new("/"));
-        assert!(error.unwrap_err().contains(&dir.path().display().to_string()));
+        assert!(
+            error
+                .unwrap_err()
+                .contains(&dir.path().display().to_string())
+        );
     }
 }

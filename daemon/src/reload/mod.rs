@@ -94,12 +94,14 @@ impl ReloadHandle {
     pub async fn reload(&self, dry_run: bool) -> Result<Verdict, AskError> {
         let (reply, answer) = oneshot::channel();
         let request = Request { dry_run, reply };
-        self.requests.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AskError::Busy {
-                what: "reloads".to_owned(),
-            },
-            mpsc::error::TrySendError::Closed(_) => AskError::ShuttingDown,
-        })?;
+        self.requests
+            .try_send(request)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AskError::Busy {
+                    what: "reloads".to_owned(),
+                },
+                mpsc::error::TrySendError::Closed(_) => AskError::ShuttingDown,
+            })?;
         answer.await.unwrap_or(Err(AskError::ShuttingDown))
     }
 
@@ -201,14 +203,21 @@ impl Reloader {
             requests.push(more);
         }
         for dry_run in [true, false] {
-            let (mut now, later): (Vec<_>, Vec<_>) =
-                requests.into_iter().partition(|request| request.dry_run == dry_run);
+            let (mut now, later): (Vec<_>, Vec<_>) = requests
+                .into_iter()
+                .partition(|request| request.dry_run == dry_run);
             requests = later;
             let Some(last) = now.pop() else { continue };
-            let origin = if dry_run { Origin::DryRun } else { Origin::Request };
+            let origin = if dry_run {
+                Origin::DryRun
+            } else {
+                Origin::Request
+            };
             let verdict = self.attempt(origin).await;
             for joined in now {
-                let _ = joined.reply.send(verdict.as_ref().map(Verdict::shared).map_err(Clone::clone));
+                let _ = joined
+                    .reply
+                    .send(verdict.as_ref().map(Verdict::shared).map_err(Clone::clone));
             }
             let _ = last.reply.send(verdict);
         }
@@ -275,13 +284,15 @@ impl Reloader {
             last_good: self.applied.clone(),
         };
         let read = tokio::task::spawn_blocking(move || read::read(&inputs));
-        read.await.unwrap_or_else(|error| Read::failed(&error.to_string()))
+        read.await
+            .unwrap_or_else(|error| Read::failed(&error.to_string()))
     }
 
     /// An event that brings nothing to apply: an active profile that is gone or empty is shown.
     fn nothing_new(&self, read: &Read) -> Verdict {
         if let Some(warning) = read.content.withheld() {
-            self.status.send_if_modified(|status| status.warn_once(warning));
+            self.status
+                .send_if_modified(|status| status.warn_once(warning));
         }
         Verdict::about(read, Decision::Unchanged)
     }
@@ -296,7 +307,11 @@ impl Reloader {
             Origin::Request | Origin::Event => Mode::Reload,
             Origin::DryRun => Mode::Plan,
         };
-        let outcome = self.around.fleet.apply(read.definitions.clone(), mode).await?;
+        let outcome = self
+            .around
+            .fleet
+            .apply(read.definitions.clone(), mode)
+            .await?;
         let mut verdict = Verdict::about(&read, Decision::Applied);
         verdict.needs_restart = self.needs_restart(&read);
         let missing = read.missing_models(&outcome.missing);
@@ -314,8 +329,17 @@ impl Reloader {
         Ok(verdict)
     }
 
-    fn decided(&self, mut verdict: Verdict, outcome: Outcome, read: &Read, origin: Origin) -> Verdict {
-        let fleet_keeps = outcome.steps.iter().all(|step| step.action == StepAction::Keep);
+    fn decided(
+        &self,
+        mut verdict: Verdict,
+        outcome: Outcome,
+        read: &Read,
+        origin: Origin,
+    ) -> Verdict {
+        let fleet_keeps = outcome
+            .steps
+            .iter()
+            .all(|step| step.action == StepAction::Keep);
         let same_rules = read.daemon.as_ref() == Some(&self.applied);
         verdict.steps = outcome.steps;
         verdict.pending = outcome.pending;
@@ -390,8 +414,8 @@ pub fn rules_of(daemon: &DaemonConfig, former: Option<(&Rules, &DaemonConfig)>) 
         logs: logs::LogStore::new(
             daemon.log_dir.clone(),
             usize::try_from(daemon.logs.keep).unwrap_or(usize::MAX),
-            daemon.logs.max_size,
         ),
+        log_size: daemon.logs.max_size,
         turns,
     }
 }

@@ -52,7 +52,9 @@ impl Content {
     /// Whether there is a profile with something in it. An editor that saves may leave it missing or
     /// empty for a moment, so such a change is left to somebody who asks for it.
     pub(super) fn may_be_applied_by_an_event(&self) -> bool {
-        self.profile.as_ref().is_some_and(|text| !config::is_blank(text))
+        self.profile
+            .as_ref()
+            .is_some_and(|text| !config::is_blank(text))
     }
 
     /// What to tell of a change that is not applied by an event.
@@ -99,7 +101,8 @@ impl Read {
     pub(super) fn missing_models(&self, missing: &[(ServerName, String)]) -> Vec<Told> {
         let tell = |(server, why): &(ServerName, String)| {
             let message = format!("cannot find the model of server {server}: {why}");
-            let error = Diagnostic::error(message, "write a path or the name of a file that is there");
+            let error =
+                Diagnostic::error(message, "write a path or the name of a file that is there");
             let error = match self.models_at.get(server) {
                 Some(origin) => error.at(origin.clone()),
                 None => error,

@@ -96,7 +96,11 @@ impl Board {
 
     /// The row of a server.
     pub fn row(&self, name: &ServerName) -> Option<Arc<Row>> {
-        self.fleet.borrow().rows.get(name).map(|(_, row)| row.clone())
+        self.fleet
+            .borrow()
+            .rows
+            .get(name)
+            .map(|(_, row)| row.clone())
     }
 
     /// Follows the changes.

@@ -13,7 +13,7 @@ use super::events::EventLog;
 use super::ports::Ports;
 use crate::files::Hints;
 use crate::lifecycle::LivenessRules;
-use crate::logs::{LogStore, LogWatcher};
+use crate::logs::LogStore;
 
 /// The surroundings of the server tasks: handles on the other owners, and the common rules.
 #[derive(Clone, Debug)]
@@ -28,8 +28,6 @@ pub struct Context {
     pub ports: Ports,
     /// Who watches folders.
     pub hints: Hints,
-    /// Who watches logs.
-    pub log_watcher: LogWatcher,
     /// Whether the output of servers is passed on to the journal.
     pub journal: bool,
     /// The folder of the records of incarnations.
@@ -47,8 +45,10 @@ pub struct Rules {
     pub readiness_check_interval: Duration,
     /// Where ports are looked for.
     pub port_range: RangeInclusive<u16>,
-    /// Where logs are, how many, and how large.
+    /// Where logs are, and how many.
     pub logs: LogStore,
+    /// How many bytes of a log are kept.
+    pub log_size: u64,
     /// Who may start.
     pub turns: Turns,
 }
@@ -66,7 +66,9 @@ impl Turns {
     /// At most `limit` at a time.
     pub fn limited(limit: u32) -> Self {
         let permits = usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS);
-        Self::Limited(Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))))
+        Self::Limited(Arc::new(Semaphore::new(
+            permits.min(Semaphore::MAX_PERMITS),
+        )))
     }
 
     /// Waits for a turn, which lasts until the permit is dropped.

@@ -109,13 +109,20 @@ pub struct Outcome {
 }
 
 enum Request {
-    Ask(Ask, Selector, oneshot::Sender<Result<Vec<Pending>, AskError>>),
+    Ask(
+        Ask,
+        Selector,
+        oneshot::Sender<Result<Vec<Pending>, AskError>>,
+    ),
     Apply(
         BTreeMap<ServerName, Definition>,
         Mode,
         oneshot::Sender<Result<Outcome, AskError>>,
     ),
-    Explain(String, oneshot::Sender<Result<(ServerName, oneshot::Receiver<Explanation>), AskError>>),
+    Explain(
+        String,
+        oneshot::Sender<Result<(ServerName, oneshot::Receiver<Explanation>), AskError>>,
+    ),
     Forget(ServerName, u64),
     Shutdown(oneshot::Sender<BTreeSet<ServerName>>),
     Hurry,
@@ -135,7 +142,8 @@ impl FleetHandle {
     ///
     /// Then nothing was asked of any.
     pub async fn ask(&self, ask: Ask, selector: Selector) -> Result<Vec<Pending>, AskError> {
-        self.request(|reply| Request::Ask(ask, selector, reply)).await?
+        self.request(|reply| Request::Ask(ask, selector, reply))
+            .await?
     }
 
     /// Plans or applies a configuration.
@@ -148,7 +156,8 @@ impl FleetHandle {
         definitions: BTreeMap<ServerName, Definition>,
         mode: Mode,
     ) -> Result<Outcome, AskError> {
-        self.request(|reply| Request::Apply(definitions, mode, reply)).await?
+        self.request(|reply| Request::Apply(definitions, mode, reply))
+            .await?
     }
 
     /// Everything that is known of a server.
@@ -157,7 +166,9 @@ impl FleetHandle {
     ///
     /// If there is no such server, or it is too busy.
     pub async fn explain(&self, name: String) -> Result<(ServerName, Explanation), AskError> {
-        let (name, explanation) = self.request(|reply| Request::Explain(name, reply)).await??;
+        let (name, explanation) = self
+            .request(|reply| Request::Explain(name, reply))
+            .await??;
         match explanation.await {
             Ok(explanation) => Ok((name, explanation)),
             Err(_) => Err(AskError::NoSuchServer {
@@ -185,12 +196,14 @@ impl FleetHandle {
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, AskError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(request(reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AskError::Busy {
-                what: "the fleet".to_owned(),
-            },
-            mpsc::error::TrySendError::Closed(_) => AskError::ShuttingDown,
-        })?;
+        self.requests
+            .try_send(request(reply))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AskError::Busy {
+                    what: "the fleet".to_owned(),
+                },
+                mpsc::error::TrySendError::Closed(_) => AskError::ShuttingDown,
+            })?;
         answer.await.map_err(|_| AskError::ShuttingDown)
     }
 }
@@ -354,7 +367,9 @@ impl Fleet {
             let mut aliases = member.definition.aliases.iter();
             server.as_str() == name || aliases.any(|alias| alias.as_str() == name)
         };
-        let found = self.defined().find(|(server, member)| is_meant(server, member));
+        let found = self
+            .defined()
+            .find(|(server, member)| is_meant(server, member));
         found.map(|(server, _)| server.clone()).ok_or_else(|| {
             let likeness = |known: &str| strsim::jaro_winkler(name, known);
             let near = self
@@ -382,8 +397,12 @@ impl Fleet {
         &self,
         names: impl IntoIterator<Item = &'a ServerName>,
     ) -> Result<(), AskError> {
-        let members = names.into_iter().filter_map(|name| self.members.get_key_value(name));
-        let busy = members.into_iter().find(|(_, member)| !member.handle.has_room());
+        let members = names
+            .into_iter()
+            .filter_map(|name| self.members.get_key_value(name));
+        let busy = members
+            .into_iter()
+            .find(|(_, member)| !member.handle.has_room());
         match busy {
             Some((name, _)) => Err(AskError::Busy {
                 what: name.to_string(),
@@ -451,7 +470,10 @@ impl Fleet {
             let Some(member) = self.members.get(name) else {
                 continue;
             };
-            let (old, new) = (&member.definition.launch.model, &mut definition.launch.model);
+            let (old, new) = (
+                &member.definition.launch.model,
+                &mut definition.launch.model,
+            );
             if new.file.is_err() && old.file.is_ok() && old.written == new.written {
                 new.file.clone_from(&old.file);
             }
@@ -520,7 +542,13 @@ impl Fleet {
                 let same_launch = member.definition.launch == definition.launch;
                 let replace = replace && !(came_back && same_launch);
                 member.definition = definition.clone();
-                tell(member, Command::Define { definition, replace });
+                tell(
+                    member,
+                    Command::Define {
+                        definition,
+                        replace,
+                    },
+                );
             }
             return;
         }
@@ -537,7 +565,10 @@ impl Fleet {
         };
         if self.stopped.contains(&name) {
             // So that its state says who stopped it.
-            tell(&member, Command::Ask(Event::Stop(StopReason::Requested), None));
+            tell(
+                &member,
+                Command::Ask(Event::Stop(StopReason::Requested), None),
+            );
         }
         self.members.insert(name, member);
     }
@@ -550,7 +581,10 @@ impl Fleet {
         member.wanted = false;
         self.stopped.remove(name);
         let (done, finished) = oneshot::channel();
-        tell(member, Command::Ask(Event::Stop(StopReason::Removed), Some(done)));
+        tell(
+            member,
+            Command::Ask(Event::Stop(StopReason::Removed), Some(done)),
+        );
         let (forgotten, told) = oneshot::channel();
         let (requests, name) = (self.requests.clone(), name.clone());
         tokio::spawn(async move {
@@ -565,7 +599,11 @@ impl Fleet {
 
     /// Lets go of a server that was removed and is stopped, unless it came back meanwhile.
     fn forget(&mut self, name: &ServerName, removal: u64) {
-        if self.members.get(name).is_some_and(|member| member.removed == Some(removal)) {
+        if self
+            .members
+            .get(name)
+            .is_some_and(|member| member.removed == Some(removal))
+        {
             self.members.remove(name);
             self.context.board.remove(name);
         }
@@ -588,14 +626,23 @@ impl Fleet {
             return;
         }
         self.shutdown = Some(reply);
-        let event = Happening::of_daemon(Kind::DaemonStopping, "shutdown", "magid is shutting down");
+        let event =
+            Happening::of_daemon(Kind::DaemonStopping, "shutdown", "magid is shutting down");
         self.context.events.record(event);
-        let policies = self.members.values().map(|member| &member.definition.policy);
-        let longest = policies.map(|policy| policy.drain_timeout + policy.stop_timeout).max();
+        let policies = self
+            .members
+            .values()
+            .map(|member| &member.definition.policy);
+        let longest = policies
+            .map(|policy| policy.drain_timeout + policy.stop_timeout)
+            .max();
         let mut all = Vec::new();
         for member in self.members.values() {
             let (done, finished) = oneshot::channel();
-            tell(member, Command::Ask(Event::Stop(StopReason::Shutdown), Some(done)));
+            tell(
+                member,
+                Command::Ask(Event::Stop(StopReason::Shutdown), Some(done)),
+            );
             all.push(finished);
         }
         let requests = self.requests.clone();

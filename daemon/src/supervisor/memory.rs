@@ -55,7 +55,11 @@ async fn run(path: PathBuf, mut inbox: watch::Receiver<BTreeSet<ServerName>>) {
     while inbox.changed().await.is_ok() {
         let stopped = Stopped {
             version: VERSION,
-            servers: inbox.borrow_and_update().iter().map(ToString::to_string).collect(),
+            servers: inbox
+                .borrow_and_update()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         };
         let path = path.clone();
         let written = tokio::task::spawn_blocking(move || write(&path, &stopped)).await;
@@ -93,7 +97,9 @@ pub fn read(path: &Path) -> Result<BTreeSet<ServerName>, RecordError> {
         }),
         Ok(stopped) => {
             let names = stopped.servers.iter();
-            Ok(names.filter_map(|name| ServerName::new(name).ok()).collect())
+            Ok(names
+                .filter_map(|name| ServerName::new(name).ok())
+                .collect())
         }
         Err(error) => {
             tracing::warn!("cannot use {}: {error}", path.display());

@@ -51,7 +51,9 @@ pub enum PortError {
         server: ServerName,
     },
     /// The host's address cannot be bound at all.
-    #[error("cannot listen on {address}: {reason}; set [llama_server] host to an address of this machine")]
+    #[error(
+        "cannot listen on {address}: {reason}; set [llama_server] host to an address of this machine"
+    )]
     Unbindable {
         /// The address.
         address: SocketAddr,

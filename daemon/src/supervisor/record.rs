@@ -89,7 +89,10 @@ impl Record {
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        files::replace(&folder.join(format!("{}.json", self.server)), text.as_bytes())
+        files::replace(
+            &folder.join(format!("{}.json", self.server)),
+            text.as_bytes(),
+        )
     }
 }
 

@@ -111,7 +111,12 @@ impl Server {
             engine: None,
             arguments: Vec::new(),
             model: PathBuf::new(),
-            log: self.context.rules.borrow().logs.path(&self.definition.name, number),
+            log: self
+                .context
+                .rules
+                .borrow()
+                .logs
+                .path(&self.definition.name, number),
             oom_kills: usage::oom_kills().unwrap_or(0),
         };
         self.record_event(
@@ -144,7 +149,9 @@ fn explain(live: &Incarnation, status: ExitStatus, reached_ready: bool) -> Exit 
         status,
         reached_ready,
         lines: &lines,
-        oom_kills_during_life: usage::oom_kills().unwrap_or(0).saturating_sub(live.oom_kills),
+        oom_kills_during_life: usage::oom_kills()
+            .unwrap_or(0)
+            .saturating_sub(live.oom_kills),
     })
 }
 

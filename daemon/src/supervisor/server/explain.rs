@@ -59,9 +59,7 @@ impl Server {
     fn shown_command_line(&self) -> Vec<String> {
         let launch = &self.definition.launch;
         let (program, arguments) = match &self.incarnation {
-            Some(live) if !live.arguments.is_empty() => {
-                (&live.program, live.arguments.clone())
-            }
+            Some(live) if !live.arguments.is_empty() => (&live.program, live.arguments.clone()),
             Some(_) | None => {
                 let model = launch.model.file.clone();
                 let model = model.unwrap_or_else(|_| PathBuf::from(&launch.model.written));

@@ -27,7 +27,9 @@ use super::context::Context;
 use super::events::{Happening, Kind};
 use super::record::Record;
 use crate::files::Fingerprint;
-use crate::lifecycle::{self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, State, View};
+use crate::lifecycle::{
+    self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, State, View,
+};
 use crate::name::ServerName;
 use crate::plan::{Definition, Launch, Model};
 use crate::process::{Process, Scope, Tree};
@@ -256,12 +258,18 @@ fn hash(name: &str) -> u64 {
 }
 
 impl Server {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut reports: mpsc::Receiver<Report>) {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        mut reports: mpsc::Receiver<Report>,
+    ) {
         loop {
             let deadline = self.state.deadline();
             let timer = async {
                 match deadline {
-                    Some(moment) => tokio::time::sleep_until(self.context.clock.instant(moment)).await,
+                    Some(moment) => {
+                        tokio::time::sleep_until(self.context.clock.instant(moment)).await
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -344,7 +352,9 @@ impl Server {
                 self.published.note = note;
                 self.publish();
             }
-            Report::DroppedLines { incarnation, total } if self.state.incarnation == incarnation => {
+            Report::DroppedLines { incarnation, total }
+                if self.state.incarnation == incarnation =>
+            {
                 self.published.dropped_lines = total;
                 self.publish();
             }
@@ -423,7 +433,9 @@ impl Server {
     /// Does something with the incarnation that an action is about.
     fn with(&mut self, process: Pid, act: fn(&mut Self, Incarnation)) {
         match self.incarnation.clone() {
-            Some(incarnation) if incarnation.number == process.incarnation => act(self, incarnation),
+            Some(incarnation) if incarnation.number == process.incarnation => {
+                act(self, incarnation)
+            }
             Some(_) | None => {
                 tracing::error!(server = %self.definition.name, ?process, "an action without its incarnation");
             }
@@ -457,7 +469,8 @@ impl Server {
         let view = self.state.view();
         let before = std::mem::replace(&mut self.published.view, view);
         let view = &self.published.view;
-        if (before.state, before.reason, &before.detail) == (view.state, view.reason, &view.detail) {
+        if (before.state, before.reason, &before.detail) == (view.state, view.reason, &view.detail)
+        {
             return;
         }
         if before.state != view.state {
@@ -475,7 +488,10 @@ impl Server {
 
     /// The change of state in one line.
     fn sentence(&self, view: &View) -> String {
-        let mut line = format!("{} is {}: {}", self.definition.name, view.state, view.reason);
+        let mut line = format!(
+            "{} is {}: {}",
+            self.definition.name, view.state, view.reason
+        );
         if !view.detail.is_empty() {
             line.push_str(&format!(" ({})", view.detail));
         }
@@ -520,7 +536,10 @@ impl Server {
             endpoint: live.map(|incarnation| incarnation.endpoint),
             restarts: self.state.history.restarts(),
             ready_since: published.ready_since,
-            next_try: published.view.next_try.map(|due| self.context.clock.wall(due)),
+            next_try: published
+                .view
+                .next_try
+                .map(|due| self.context.clock.wall(due)),
             last_exit: published.last_exit.clone(),
             load_percent: published.load_percent,
             engine: live.and_then(|i| i.engine.map(|engine| (i.program.clone(), engine))),
@@ -532,7 +551,9 @@ impl Server {
         let mut notes: Vec<String> = self.published.note.iter().cloned().collect();
         let dropped = self.published.dropped_lines;
         if dropped > 0 {
-            notes.push(format!("{dropped} lines of output were kept from the journal"));
+            notes.push(format!(
+                "{dropped} lines of output were kept from the journal"
+            ));
         }
         notes
     }
@@ -541,7 +562,10 @@ impl Server {
     fn evidence(&self) -> BTreeSet<PathBuf> {
         let launch = &self.definition.launch;
         let model = launch.model.file.as_ref().ok().cloned();
-        [Some(launch.engine.clone()), model].into_iter().flatten().collect()
+        [Some(launch.engine.clone()), model]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 

@@ -77,7 +77,10 @@ impl Order {
         if made.is_err() {
             self.record.live = None;
             let _ = self.write_record().await;
-            self.context.ports.release(self.definition.name.clone()).await;
+            self.context
+                .ports
+                .release(self.definition.name.clone())
+                .await;
         }
         made
     }
@@ -89,7 +92,10 @@ impl Order {
         match Fingerprint::of(path) {
             Ok(Some(_)) => Ok(path.clone()),
             Ok(None) => Err(missing(&format!("there is no file {}", path.display()))),
-            Err(error) => Err(missing(&format!("cannot look at {}: {error}", path.display()))),
+            Err(error) => Err(missing(&format!(
+                "cannot look at {}: {error}",
+                path.display()
+            ))),
         }
     }
 
@@ -111,7 +117,10 @@ impl Order {
     async fn make(&mut self, model: PathBuf, endpoint: SocketAddr) -> Result<Incarnation, Exit> {
         let launch = &self.definition.launch;
         let token = Token::random().map_err(|error| {
-            not_prepared("drawing a token", &format!("cannot draw a random token: {error}"))
+            not_prepared(
+                "drawing a token",
+                &format!("cannot draw a random token: {error}"),
+            )
         })?;
         let arguments = launch.command_line(&self.definition.name, &model, endpoint.port());
         let (output, log) = self.create_log().await?;
@@ -169,7 +178,10 @@ impl Order {
         let (name, incarnation) = (self.definition.name.clone(), self.incarnation);
         let create = move || logs.create(&name, incarnation);
         end::blocking(create).await.map_err(|error| {
-            not_prepared("opening the log file", &format!("cannot make its log file: {error}"))
+            not_prepared(
+                "opening the log file",
+                &format!("cannot make its log file: {error}"),
+            )
         })
     }
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::{Incarnation, Report, Server, effect, end};
-use crate::lifecycle::{
-    Event, Exit, ExitClass, HangDetector, Liveness, LivenessRules, Look, Work,
-};
+use crate::lifecycle::{Event, Exit, ExitClass, HangDetector, Liveness, LivenessRules, Look, Work};
 use crate::process::probe::{self, Health, Slot};
 use crate::process::sockets::{self, Socket};
 use crate::process::usage;
@@ -90,10 +88,7 @@ impl Watcher {
         let (cpu, connected) = seen.await.unwrap_or_default();
         let work = self.work(cpu, connected, rules.timeout).await;
         Look {
-            answered: matches!(
-                health,
-                Health::Ok | Health::Loading | Health::Unexpected(_)
-            ),
+            answered: matches!(health, Health::Ok | Health::Loading | Health::Unexpected(_)),
             cpu,
             work,
         }
@@ -108,9 +103,10 @@ impl Watcher {
         connected: BTreeSet<Socket>,
         timeout: Duration,
     ) -> Work {
-        let quiet = self.idle.as_ref().is_some_and(|(then, cpu_then)| {
-            connected.is_subset(then) && !used_cpu(*cpu_then, cpu)
-        });
+        let quiet = self
+            .idle
+            .as_ref()
+            .is_some_and(|(then, cpu_then)| connected.is_subset(then) && !used_cpu(*cpu_then, cpu));
         if connected.is_empty() || quiet {
             return Work::Idle;
         }

@@ -1,0 +1,154 @@
+//! `DaemonService`.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+
+use magi_proto::v1;
+use magi_proto::v1::daemon_service_server::DaemonService;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Api, convert, errors, peer, servers};
+use crate::supervisor::events::EventReader;
+
+/// Events that a reader is given at a time, unless he asks for another number.
+const LAST: u32 = 50;
+
+/// The most of the history that can be asked for.
+const MOST: u32 = 1000;
+
+/// Messages that wait for a reader; behind them nothing is made, and he is told what he missed.
+const BACKLOG: usize = 4;
+
+#[tonic::async_trait]
+impl DaemonService for Api {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let config = self.reload.status();
+        Ok(Response::new(v1::GetStatusResponse {
+            node: self.about.node.clone(),
+            profile: config.profile.clone(),
+            generation: None,
+            config: Some(convert::config_status(&config)),
+            servers: servers::measured(self.context.board.read()).await,
+        }))
+    }
+
+    async fn get_version(
+        &self,
+        _: Request<v1::GetVersionRequest>,
+    ) -> Result<Response<v1::GetVersionResponse>, Status> {
+        Ok(Response::new(v1::GetVersionResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: Some(convert::timestamp(self.about.started_at)),
+            environment: self.about.environment.clone(),
+            state_dir: self.about.state_dir.display().to_string(),
+            log_dir: self.about.log_dir.display().to_string(),
+        }))
+    }
+
+    async fn reload(
+        &self,
+        request: Request<v1::ReloadRequest>,
+    ) -> Result<Response<v1::ReloadResponse>, Status> {
+        let v1::ReloadRequest {
+            dry_run,
+            wait,
+            expected_generation,
+        } = *request.get_ref();
+        if !dry_run {
+            peer::log(&request, "a reload");
+        }
+        errors::check_generation(expected_generation)?;
+        let verdict = self.reload.reload(dry_run).await.map_err(errors::ask)?;
+        let touched: BTreeSet<_> = verdict.pending.iter().map(|p| p.server.clone()).collect();
+        if wait {
+            self.wait_for(verdict.pending).await?;
+        }
+        let mut fleet = self.context.board.read();
+        fleet.rows.retain(|name, _| touched.contains(name));
+        Ok(Response::new(v1::ReloadResponse {
+            verdict: convert::decision(verdict.decision).into(),
+            steps: verdict.steps.iter().map(convert::step).collect(),
+            errors: convert::diagnostics(&verdict.errors),
+            warnings: convert::diagnostics(&verdict.warnings),
+            overridden: verdict.overridden,
+            needs_restart: verdict.needs_restart,
+            servers: servers::measured(fleet).await,
+            profile: verdict.profile,
+        }))
+    }
+
+    type WatchEventsStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let request = request.into_inner();
+        let last = request.last.unwrap_or(LAST);
+        if last > MOST {
+            return Err(errors::invalid(format!(
+                "cannot give the last {last} events: at most {MOST} can be asked for"
+            )));
+        }
+        let reader = self
+            .context
+            .events
+            .read(usize::try_from(last).unwrap_or(usize::MAX));
+        let (messages, stream) = mpsc::channel(BACKLOG);
+        tokio::spawn(pass_events(reader, request, messages, self.ending.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<v1::StopRequest>,
+    ) -> Result<Response<v1::StopResponse>, Status> {
+        peer::log(&request, "the end of magid");
+        self.stop.send_replace(true);
+        Ok(Response::new(v1::StopResponse {}))
+    }
+}
+
+/// Passes events on until the reader is gone, has all he asked for, or magid ends.
+async fn pass_events(
+    mut reader: EventReader,
+    request: v1::WatchEventsRequest,
+    messages: mpsc::Sender<Result<v1::WatchEventsResponse, Status>>,
+    mut ending: tokio::sync::watch::Receiver<bool>,
+) {
+    let is_meant = |event: &v1::Event| {
+        request.servers.is_empty()
+            || event
+                .server
+                .as_ref()
+                .is_some_and(|name| request.servers.contains(name))
+    };
+    loop {
+        let (events, missed) = reader.take();
+        let events = events.iter().map(|event| convert::event(event));
+        let events: Vec<_> = events.filter(is_meant).collect();
+        if !events.is_empty() || missed > 0 {
+            let message = v1::WatchEventsResponse { events, missed };
+            if messages.send(Ok(message)).await.is_err() {
+                return;
+            }
+        }
+        if !request.follow {
+            return;
+        }
+        // All arms are cancel-safe: each only waits for something that stays true.
+        tokio::select! {
+            more = reader.changed() => if !more { return },
+            () = messages.closed() => return,
+            _ = ending.wait_for(|ending| *ending) => return,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `magi.v1` over the Unix socket: a translation, and nothing else.
+//!
+//! Every request is handed to the task that owns what it is about; answers are made from what those
+//! tasks publish. Nothing is decided here. Who asks for a change is written into the log.
+
+mod convert;
+mod daemon;
+mod errors;
+mod listen;
+mod logs;
+mod peer;
+mod servers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use magi_proto::v1::daemon_service_server::DaemonServiceServer;
+use magi_proto::v1::server_service_server::ServerServiceServer;
+
+use crate::reload::ReloadHandle;
+use crate::supervisor::context::Context;
+use crate::supervisor::fleet::FleetHandle;
+
+pub use listen::{ListenError, listen};
+
+/// Requests of one connection that are worked on at a time.
+const REQUESTS_PER_CONNECTION: usize = 64;
+
+/// Streams that one connection may have open.
+const STREAMS_PER_CONNECTION: u32 = 256;
+
+/// The largest request, in bytes: names, and little else.
+const LARGEST_REQUEST: usize = 256 * 1024;
+
+/// What requests are answered from.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Boards, events, logs.
+    pub context: Arc<Context>,
+    /// The owner of the fleet.
+    pub fleet: FleetHandle,
+    /// The owner of the configuration.
+    pub reload: ReloadHandle,
+    /// Asks magid to end.
+    pub stop: watch::Sender<bool>,
+    /// Ends every open stream once it is true: without that no shutdown would ever finish.
+    pub ending: watch::Receiver<bool>,
+    /// What the daemon says about itself.
+    pub about: Arc<About>,
+}
+
+/// What the daemon says about itself.
+#[derive(Debug)]
+pub struct About {
+    /// The name of this node.
+    pub node: String,
+    /// When magid started.
+    pub started_at: Timestamp,
+    /// What ENVIRONMENT is set to.
+    pub environment: Option<String>,
+    /// The folder of state files.
+    pub state_dir: PathBuf,
+    /// The folder of server logs.
+    pub log_dir: PathBuf,
+}
+
+/// Serves until `ending` says so, and the requests that are then under way are answered.
+///
+/// # Errors
+///
+/// If the transport fails as a whole.
+pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transport::Error> {
+    let mut ending = api.ending.clone();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<DaemonServiceServer<Api>>().await;
+    health.set_serving::<ServerServiceServer<Api>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(magi_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let mut server = Server::builder()
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION);
+    let router = server
+        .add_service(health_service)
+        .add_service(
+            DaemonServiceServer::new(api.clone()).max_decoding_message_size(LARGEST_REQUEST),
+        )
+        .add_service(ServerServiceServer::new(api).max_decoding_message_size(LARGEST_REQUEST));
+    let router = match reflection {
+        Ok(reflection) => router.add_service(reflection),
+        Err(error) => {
+            tracing::warn!("cannot offer gRPC reflection: {error}");
+            router
+        }
+    };
+    let until = async move {
+        // An error means that magid's main task is gone, which is an end too.
+        let _ = ending.wait_for(|ending| *ending).await;
+    };
+    router
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), until)
+        .await
+}

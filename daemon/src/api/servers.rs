@@ -1,0 +1,347 @@
+//! `ServerService`.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use magi_proto::v1;
+use magi_proto::v1::server_service_server::ServerService;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Api, convert, errors, logs, peer};
+use crate::name::ServerName;
+use crate::supervisor::board::Fleet;
+use crate::supervisor::fleet::{Ask, AskError, Pending, Selector};
+use crate::supervisor::server::Explanation;
+
+/// Messages that wait for a watcher. What happens meanwhile is folded into the next one.
+const BACKLOG: usize = 2;
+
+/// The shortest time between two messages to one watcher, so that a thousand of them cannot keep
+/// magid from its work when servers crash in a loop.
+const PACE: Duration = Duration::from_millis(20);
+
+#[tonic::async_trait]
+impl ServerService for Api {
+    async fn list_servers(
+        &self,
+        request: Request<v1::ListServersRequest>,
+    ) -> Result<Response<v1::ListServersResponse>, Status> {
+        let fleet = self.context.board.read();
+        let names = request.into_inner().names;
+        let fleet = if names.is_empty() {
+            fleet
+        } else {
+            only(fleet, &names)?
+        };
+        Ok(Response::new(v1::ListServersResponse {
+            servers: measured(fleet).await,
+        }))
+    }
+
+    type WatchServersStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchServersResponse, Status>> + Send>>;
+
+    async fn watch_servers(
+        &self,
+        _: Request<v1::WatchServersRequest>,
+    ) -> Result<Response<Self::WatchServersStream>, Status> {
+        let (messages, stream) = mpsc::channel(BACKLOG);
+        let board = self.context.board.subscribe();
+        tokio::spawn(pass_changes(board, messages, self.ending.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn explain_server(
+        &self,
+        request: Request<v1::ExplainServerRequest>,
+    ) -> Result<Response<v1::ExplainServerResponse>, Status> {
+        let name = request.into_inner().name;
+        let (server, explanation) = self.fleet.explain(name).await.map_err(errors::ask)?;
+        let row = self.context.board.row(&server);
+        let row = row.ok_or_else(|| {
+            errors::ask(AskError::NoSuchServer {
+                name: server.to_string(),
+                near: None,
+            })
+        })?;
+        let explain = move || explained(&row, explanation);
+        let answer = tokio::task::spawn_blocking(explain).await;
+        Ok(Response::new(answer.map_err(|_| errors::shutting_down())?))
+    }
+
+    async fn start_servers(
+        &self,
+        request: Request<v1::StartServersRequest>,
+    ) -> Result<Response<v1::StartServersResponse>, Status> {
+        peer::log(&request, "a start");
+        let request = request.into_inner();
+        errors::check_generation(request.expected_generation)?;
+        let selector = selector(request.names, request.all)?;
+        let servers = self.ask(Ask::Start, selector, request.wait).await?;
+        Ok(Response::new(v1::StartServersResponse { servers }))
+    }
+
+    async fn stop_servers(
+        &self,
+        request: Request<v1::StopServersRequest>,
+    ) -> Result<Response<v1::StopServersResponse>, Status> {
+        peer::log(&request, "a stop");
+        let request = request.into_inner();
+        errors::check_generation(request.expected_generation)?;
+        let selector = selector(request.names, request.all)?;
+        let servers = self.ask(Ask::Stop, selector, request.wait).await?;
+        Ok(Response::new(v1::StopServersResponse { servers }))
+    }
+
+    async fn restart_servers(
+        &self,
+        request: Request<v1::RestartServersRequest>,
+    ) -> Result<Response<v1::RestartServersResponse>, Status> {
+        peer::log(&request, "a restart");
+        let request = request.into_inner();
+        errors::check_generation(request.expected_generation)?;
+        let selector = selector(request.names, request.all)?;
+        let servers = self.ask(Ask::Restart, selector, request.wait).await?;
+        Ok(Response::new(v1::RestartServersResponse { servers }))
+    }
+
+    type TailLogsStream = Pin<Box<dyn Stream<Item = Result<v1::TailLogsResponse, Status>> + Send>>;
+
+    async fn tail_logs(
+        &self,
+        request: Request<v1::TailLogsRequest>,
+    ) -> Result<Response<Self::TailLogsStream>, Status> {
+        let stream = logs::tail(self, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+impl Api {
+    async fn ask(
+        &self,
+        ask: Ask,
+        selector: Selector,
+        wait: bool,
+    ) -> Result<Vec<v1::Server>, Status> {
+        let pending = self.fleet.ask(ask, selector).await.map_err(errors::ask)?;
+        let names: Vec<ServerName> = pending.iter().map(|p| p.server.clone()).collect();
+        if wait {
+            self.wait_for(pending).await?;
+        }
+        let mut fleet = self.context.board.read();
+        fleet.rows.retain(|name, _| names.contains(name));
+        Ok(measured(fleet).await)
+    }
+
+    /// Waits until everything that was asked has been done, or has failed.
+    pub(super) async fn wait_for(&self, pending: Vec<Pending>) -> Result<(), Status> {
+        let mut ending = self.ending.clone();
+        let all_done = async {
+            for pending in pending {
+                // The sender is dropped when it is done; nothing is ever sent.
+                let _ = pending.done.await;
+            }
+        };
+        // Both arms are cancel-safe: they only wait.
+        tokio::select! {
+            () = all_done => Ok(()),
+            _ = ending.wait_for(|ending| *ending) => Err(errors::shutting_down()),
+        }
+    }
+}
+
+fn selector(names: Vec<String>, all: bool) -> Result<Selector, Status> {
+    match (names.is_empty(), all) {
+        (true, true) => Ok(Selector::All),
+        (false, false) => Ok(Selector::Names(names)),
+        (true, false) => Err(errors::invalid(
+            "cannot tell which servers: name them, or set all",
+        )),
+        (false, true) => Err(errors::invalid("cannot take names and all: leave one out")),
+    }
+}
+
+/// The named servers of a fleet.
+fn only(mut fleet: Fleet, names: &[String]) -> Result<Fleet, Status> {
+    let mut wanted = BTreeMap::new();
+    for name in names {
+        let found = fleet.rows.iter().find(|(server, (_, row))| {
+            let mut aliases = row.definition.aliases.iter();
+            server.as_str() == name || aliases.any(|alias| alias.as_str() == name)
+        });
+        let (server, row) = found.ok_or_else(|| {
+            errors::ask(AskError::NoSuchServer {
+                name: name.clone(),
+                near: None,
+            })
+        })?;
+        wanted.insert(server.clone(), row.clone());
+    }
+    fleet.rows = wanted;
+    Ok(fleet)
+}
+
+/// The servers with what the system says of each now.
+pub(super) async fn measured(fleet: Fleet) -> Vec<v1::Server> {
+    let measure = move || {
+        let rows = fleet.rows.values();
+        rows.map(|(_, row)| convert::measured(row)).collect()
+    };
+    tokio::task::spawn_blocking(measure)
+        .await
+        .unwrap_or_default()
+}
+
+/// Passes changes on until the watcher is gone or magid ends.
+async fn pass_changes(
+    mut board: watch::Receiver<Fleet>,
+    messages: mpsc::Sender<Result<v1::WatchServersResponse, Status>>,
+    mut ending: watch::Receiver<bool>,
+) {
+    let mut known: BTreeMap<ServerName, u64> = BTreeMap::new();
+    let mut snapshot = true;
+    loop {
+        let change = difference(&board.borrow_and_update(), &mut known, snapshot);
+        if snapshot || !change.servers.is_empty() || !change.removed.is_empty() {
+            snapshot = false;
+            if messages.send(Ok(change)).await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(PACE).await;
+        // All arms are cancel-safe: each only waits for something that stays true.
+        tokio::select! {
+            changed = board.changed() => if changed.is_err() { return },
+            () = messages.closed() => return,
+            _ = ending.wait_for(|ending| *ending) => return,
+        }
+    }
+}
+
+fn difference(
+    fleet: &Fleet,
+    known: &mut BTreeMap<ServerName, u64>,
+    snapshot: bool,
+) -> v1::WatchServersResponse {
+    let fresh = fleet
+        .rows
+        .iter()
+        .filter(|(name, (revision, _))| known.get(*name) != Some(revision));
+    let servers = fresh.map(|(_, (_, row))| convert::server(row)).collect();
+    let gone = known.keys().filter(|name| !fleet.rows.contains_key(*name));
+    let removed = gone.map(ToString::to_string).collect();
+    *known = fleet
+        .rows
+        .iter()
+        .map(|(name, (revision, _))| (name.clone(), *revision))
+        .collect();
+    v1::WatchServersResponse {
+        revision: fleet.revision,
+        snapshot,
+        servers,
+        removed,
+    }
+}
+
+/// Blocks.
+fn explained(
+    row: &crate::supervisor::board::Row,
+    explanation: Explanation,
+) -> v1::ExplainServerResponse {
+    let restart = &row.definition.policy.restart;
+    let tree = explanation.tree.and_then(|tree| {
+        let members = tree.members(crate::process::Scope::Owned).ok()?;
+        Some(members.into_iter().map(|member| member.pid).collect())
+    });
+    v1::ExplainServerResponse {
+        server: Some(convert::measured(row)),
+        defined_at: row.definition.defined_at.clone(),
+        argv: hide_secrets(explanation.command_line),
+        env: explanation.env.into_iter().map(hide_secret).collect(),
+        should_run: explanation.should_run,
+        should_run_because: explanation.because.to_owned(),
+        restart_policy: restart.mode.code().to_owned(),
+        failures: explanation.failures,
+        max_failures: restart.max_failures,
+        next_delay: Some(convert::duration(explanation.next_delay)),
+        log_path: explanation
+            .log
+            .map_or_else(String::new, |log| log.display().to_string()),
+        tree: tree.unwrap_or_default(),
+    }
+}
+
+/// What a name is called that holds a secret.
+const SECRETS: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
+
+const HIDDEN: &str = "***";
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    // `--tokens`, `--token-embd` and the like are about words, not about secrets.
+    let about_words = name.contains("TOKENS") || name.contains("TOKENIZ");
+    !about_words && SECRETS.iter().any(|secret| name.contains(secret))
+}
+
+fn hide_secret((name, value): (String, String)) -> (String, String) {
+    let hidden = is_secret(&name);
+    (name, if hidden { HIDDEN.to_owned() } else { value })
+}
+
+/// Hides the values of flags whose names say that they are secret.
+fn hide_secrets(line: Vec<String>) -> Vec<String> {
+    let mut hide_next = false;
+    line.into_iter()
+        .map(|word| {
+            let hidden = std::mem::take(&mut hide_next);
+            if !word.starts_with('-') {
+                return if hidden { HIDDEN.to_owned() } else { word };
+            }
+            match word.split_once('=') {
+                Some((flag, _)) if is_secret(flag) => format!("{flag}={HIDDEN}"),
+                Some(_) => word,
+                None => {
+                    hide_next = is_secret(&word);
+                    word
+                }
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_a_command_line_are_hidden() {
+        let line = [
+            "x",
+            "--ctx-size",
+            "1",
+            "--ssl-key-file",
+            "/k",
+            "--api-key=s",
+            "--hf-token",
+            "t",
+        ];
+        let shown = hide_secrets(line.map(str::to_owned).to_vec());
+        assert_eq!(
+            shown,
+            [
+                "x",
+                "--ctx-size",
+                "1",
+                "--ssl-key-file",
+                "***",
+                "--api-key=***",
+                "--hf-token",
+                "***"
+            ]
+        );
+    }
+}

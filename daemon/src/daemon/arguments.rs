@@ -1,0 +1,21 @@
+//! The command line of magid.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Owns a fleet of llama-server processes: starts them, follows the profile as it is edited,
+/// restarts what crashes, and answers on a Unix socket.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "magid", version)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The socket to answer on.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Folders to look for models in, in place of those that are configured.
+    #[arg(value_name = "DIR")]
+    pub scan_paths: Vec<PathBuf>,
+}

@@ -1,0 +1,219 @@
+//! The daemon from its start to its end.
+
+mod arguments;
+mod lock;
+mod logging;
+mod prepare;
+mod signals;
+mod status_line;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+pub use arguments::Arguments;
+
+use crate::api::{self, About, Api, ListenError};
+use crate::config::{Diagnostic, Environment, SourceFile};
+use crate::files::Hints;
+use crate::name::ServerName;
+use crate::process::reaper;
+use crate::reload::{self, ReloadHandle, Surroundings};
+use crate::supervisor::board::Board;
+use crate::supervisor::clock::Clock;
+use crate::supervisor::context::Context;
+use crate::supervisor::events::{EventLog, Happening, Kind};
+use crate::supervisor::fleet::{self, FleetHandle};
+use crate::supervisor::memory::Memory;
+use crate::supervisor::ports::Ports;
+use crate::supervisor::record::RecordError;
+use crate::{notify, supervisor};
+
+/// The exit status for a configuration that cannot be used: EX_CONFIG of sysexits.h.
+const INVALID_CONFIGURATION: u8 = 78;
+
+/// Why magid ends otherwise than it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// magid.toml, or a variable, is wrong.
+    #[error("cannot use the configuration:\n{}", .0.join("\n"))]
+    Configuration(Vec<String>),
+    /// A folder that it needs is not there and cannot be made.
+    #[error("cannot make the {what} folder {}: {reason}", .path.display())]
+    Folder {
+        /// What it is for.
+        what: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// The system's word.
+        reason: std::io::Error,
+    },
+    /// Another magid has the state directory.
+    #[error(transparent)]
+    Locked(#[from] lock::LockError),
+    /// What an earlier magid wrote cannot be used.
+    #[error(transparent)]
+    Records(#[from] RecordError),
+    /// There is no socket to be commanded by.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system refused something that nothing works without.
+    #[error("cannot {what}: {reason}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// The system's word.
+        reason: std::io::Error,
+    },
+    /// Something of these servers does not die.
+    #[error("cannot end everything: something is left of {}; the next magid will look for it", names(.0))]
+    Left(BTreeSet<ServerName>),
+}
+
+impl DaemonError {
+    /// The exit status that goes with it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => INVALID_CONFIGURATION,
+            Self::Folder { .. }
+            | Self::Locked(_)
+            | Self::Records(_)
+            | Self::Listen(_)
+            | Self::System { .. }
+            | Self::Left(_) => 1,
+        }
+    }
+
+    fn configuration(diagnostics: &[Diagnostic], file: Option<&SourceFile>) -> Self {
+        let rendered = diagnostics.iter().map(|diagnostic| diagnostic.render(file));
+        Self::Configuration(rendered.collect())
+    }
+}
+
+fn names(servers: &BTreeSet<ServerName>) -> String {
+    let names: Vec<_> = servers.iter().map(ServerName::as_str).collect();
+    names.join(", ")
+}
+
+/// Runs magid until it is asked to end.
+///
+/// # Errors
+///
+/// What kept it from starting, or from ending everything.
+pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
+    let started_at = Timestamp::now();
+    let environment: Environment = std::env::vars().collect();
+    let level = environment.log_level();
+    let journal = logging::start(level.as_ref().copied().unwrap_or_default());
+    if let Err(diagnostic) = level {
+        return Err(DaemonError::configuration(&[diagnostic], None));
+    }
+    let ready = prepare::prepare(&arguments, &environment)?;
+    let mut signals = signals::Signals::listen()?;
+    let listener = api::listen(&ready.socket)?;
+    let inheritance = prepare::inherit(&ready.config.state_dir).await?;
+
+    let clock = Clock::start();
+    let hints = Hints::start();
+    let events = EventLog::new();
+    let board = Board::new();
+    let (rules, rules_now) = watch::channel(reload::rules_of(&ready.config, None));
+    let context = Arc::new(Context {
+        clock,
+        board: board.clone(),
+        events: events.clone(),
+        ports: Ports::spawn(),
+        hints: hints.clone(),
+        journal,
+        records: prepare::records(&ready.config.state_dir),
+        rules: rules_now,
+    });
+    let reaper = tokio::spawn(reaper::run());
+    let remembered = prepare::stopped_file(&ready.config.state_dir);
+    let memory = Memory::spawn(remembered, inheritance.stopped.clone());
+    let watchdog = notify::watchdog_interval();
+    let fleet = supervisor::fleet::spawn(context.clone(), inheritance, memory, watchdog);
+    let reload = reload::spawn(Surroundings {
+        locations: ready.locations,
+        environment: environment.clone(),
+        scan_paths: arguments.scan_paths,
+        at_start: ready.config.clone(),
+        fleet: fleet.clone(),
+        rules,
+        events: events.clone(),
+        hints,
+    })
+    .await;
+
+    let (stop, stopping) = watch::channel(false);
+    let (end, ending) = watch::channel(false);
+    let api = Api {
+        context,
+        fleet: fleet.clone(),
+        reload: reload.clone(),
+        stop,
+        ending,
+        about: Arc::new(About {
+            node: prepare::node_name(),
+            started_at,
+            environment: environment.get("ENVIRONMENT").map(str::to_owned),
+            state_dir: ready.config.state_dir.clone(),
+            log_dir: ready.config.log_dir.clone(),
+        }),
+    };
+    let server = tokio::spawn(api::serve(api, listener));
+    let status_line = tokio::spawn(status_line::run(board));
+    announce(&events, &ready.socket, &reload);
+
+    signals.until_asked_to_stop(stopping, &reload).await;
+    let left = shut_down(&fleet, &mut signals).await;
+
+    status_line.abort();
+    reaper.abort();
+    end.send_replace(true);
+    if let Ok(Err(error)) = server.await {
+        tracing::warn!("the API ended badly: {error}");
+    }
+    let _ = std::fs::remove_file(&ready.socket);
+    drop(ready.lock);
+    if left.is_empty() {
+        tracing::info!("everything is stopped");
+        Ok(())
+    } else {
+        Err(DaemonError::Left(left))
+    }
+}
+
+fn announce(events: &EventLog, socket: &std::path::Path, reload: &ReloadHandle) {
+    let status = reload.status();
+    for told in status.errors.iter().chain(&status.warnings) {
+        tracing::warn!("{}", told.rendered);
+    }
+    let message = format!(
+        "magid {} answers on {}",
+        env!("CARGO_PKG_VERSION"),
+        socket.display()
+    );
+    events.record(Happening::of_daemon(Kind::DaemonReady, "ready", message));
+    notify::ready();
+}
+
+/// Stops the fleet; each further signal takes more of the servers' time.
+async fn shut_down(fleet: &FleetHandle, signals: &mut signals::Signals) -> BTreeSet<ServerName> {
+    notify::stopping();
+    let stopped = fleet.shut_down();
+    tokio::pin!(stopped);
+    loop {
+        // Both arms are cancel-safe: the shutdown is kept, a signal stays where it is.
+        tokio::select! {
+            left = &mut stopped => return left,
+            () = signals.next_stop() => {
+                tracing::warn!("asked again: no more grace for servers that are still there");
+                fleet.hurry().await;
+            }
+        }
+    }
+}
