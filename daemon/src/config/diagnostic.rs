@@ -66,7 +66,7 @@ impl SourceFile {
     ///
     /// # Errors
     ///
-    /// It is larger than [`MAX_FILE_SIZE`] or not UTF-8.
+    /// They are not UTF-8.
     pub fn from_bytes(path: PathBuf, bytes: Vec<u8>) -> Result<Self, Diagnostic> {
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self { path, text }),
@@ -212,17 +212,13 @@ impl<'f> Report<'f> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        if self.found.len() == MAX_DIAGNOSTICS {
+        if self.is_full() || self.settled.contains(&self.line(&span)) {
             return;
         }
         let span = within(self.text, &span);
-        let origin = self.origin(span.clone());
-        if self.settled.contains(&origin.line) {
-            return;
-        }
         let diagnostic = Diagnostic {
             severity: Severity::Error,
-            origin: Some(origin),
+            origin: Some(self.origin(span.clone())),
             message: message.into(),
             help: help.into(),
             span: Some(span),
@@ -233,10 +229,21 @@ impl<'f> Report<'f> {
         }
     }
 
+    /// Is there no room for more?
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() == MAX_DIAGNOSTICS
+    }
+
+    /// The line that `span` begins on, from 1.
+    fn line(&self, span: &Range<usize>) -> usize {
+        let at = within(self.text, span).start;
+        self.line_starts.partition_point(|&start| start <= at)
+    }
+
     /// Where `span` begins.
     pub(super) fn origin(&self, span: Range<usize>) -> Origin {
         let at = within(self.text, &span).start;
-        let line = self.line_starts.partition_point(|&start| start <= at);
+        let line = self.line(&span);
         let start = self.line_starts[line - 1];
         Origin {
             file: self.path.clone(),
@@ -250,15 +257,15 @@ impl<'f> Report<'f> {
         quote(&self.text[within(self.text, &span)])
     }
 
-    /// From here on, findings on lines that have one are consequences: they are not added.
-    pub(super) fn settle(&mut self) {
-        let origins = self.found.iter().filter_map(|found| found.origin.as_ref());
-        self.settled = origins.map(|origin| origin.line).collect();
+    /// From here on, findings on the line of `span` are consequences: they are not added.
+    pub(super) fn settle(&mut self, span: Range<usize>) {
+        let line = self.line(&span);
+        self.settled.insert(line);
     }
 
     /// No diagnostic shows the line of `span`: it has a secret.
     pub(super) fn hide(&mut self, span: Range<usize>) {
-        let line = self.origin(span).line;
+        let line = self.line(&span);
         self.hidden.insert(line);
     }
 

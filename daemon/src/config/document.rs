@@ -51,8 +51,10 @@ pub(super) fn parse<'f>(text: &'f str, report: &mut Report<'_>) -> DeTable<'f> {
     let (tree, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|error| error.span().map(|span| span.start));
     for error in &errors {
+        if report.is_full() {
+            break;
+        }
         syntax_error(error, report);
-        report.settle();
     }
     let in_place = |error: &Error| {
         [DUPLICATE, UNQUOTED]
@@ -96,7 +98,8 @@ fn syntax_error(error: &Error, report: &mut Report<'_>) {
             },
         ),
     };
-    report.error(span, message, help);
+    report.error(span.clone(), message, help);
+    report.settle(span);
 }
 
 impl<'t> Table<'t> {

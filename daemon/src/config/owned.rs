@@ -9,62 +9,26 @@ use super::diagnostic::{Report, quote};
 use super::settings::{Key, SettingKeys};
 
 const SECRET: &str = "remove it: the command line of a process is no place for a secret";
+const SYSTEMD: &str = "remove it: it is magid that talks to systemd";
 
 /// Flags, and what to do instead.
+#[rustfmt::skip]
 const FLAGS: &[(&[&str], &str)] = &[
     (&["-m", "--model"], "write `model`"),
-    (
-        &[
-            "-mu",
-            "--model-url",
-            "-dr",
-            "--docker-repo",
-            "-hf",
-            "-hfr",
-            "--hf-repo",
-            "-hff",
-            "--hf-file",
-        ],
-        "download the file and write its path as `model`",
-    ),
-    (&["-hft", "--hf-token"], SECRET),
-    (
-        &["-mmu", "--mmproj-url"],
-        "download the file and write its path as `mmproj`",
-    ),
+    (&["-mu", "--model-url", "-dr", "--docker-repo", "-hf", "-hfr", "--hf-repo", "-hff", "--hf-file"],
+        "download the file and write its path as `model`"),
+    (&["-mmu", "--mmproj-url"], "download the file and write its path as `mmproj`"),
+    (&["-a", "--alias"], "write `aliases`"),
     (&["--host"], "write `host` in [llama_server] of magid.toml"),
     (&["--port"], "write `port`"),
-    (
-        &["--reuse-port"],
-        "remove it: the endpoint of a server is its own",
-    ),
-    (&["-a", "--alias"], "write `aliases`"),
-    (&["--api-key", "--api-key-file"], SECRET),
-    (
-        &["--api-prefix", "--ssl-key-file", "--ssl-cert-file"],
-        "remove it: magid watches the server at http://HOST:PORT/health",
-    ),
-    (
-        &["--no-slots", "--no-metrics"],
-        "remove it: magid watches the server by them",
-    ),
-    (
-        &["--log-file", "--log-disable"],
-        "remove it: `magictl logs` shows the output",
-    ),
-    (
-        &[
-            "-h",
-            "--help",
-            "--usage",
-            "--version",
-            "-cl",
-            "--cache-list",
-            "--list-devices",
-            "--completion-bash",
-        ],
-        "remove it: llama-server prints it and exits",
-    ),
+    (&["--reuse-port"], "remove it: the endpoint of a server is its own"),
+    (&["--api-prefix", "--ssl-key-file", "--ssl-cert-file"],
+        "remove it: magid watches the server at http://HOST:PORT/health"),
+    (&["--no-slots", "--no-metrics"], "remove it: magid watches the server by them"),
+    (&["--log-file", "--log-disable"], "remove it: `magictl logs` shows the output"),
+    (&["--api-key", "--api-key-file", "-hft", "--hf-token"], SECRET),
+    (&["-h", "--help", "--usage", "--version", "-cl", "--cache-list", "--list-devices", "--completion-bash"],
+        "remove it: llama-server prints it and exits"),
 ];
 
 /// Beginnings of flags that load a model, or several, other than `model`.
@@ -77,42 +41,24 @@ const MODEL_FLAGS: &[&str] = &[
     "--vision-gemma-",
 ];
 
-/// Variables by their beginnings; `true` where the name may go on.
-const VARIABLES: &[(&str, bool, &str)] = &[
-    ("LLAMA_ARG_", true, "put its flag into `args`"),
+/// Variables, and what to do instead. A name that ends in `_` is the beginning of names.
+const VARIABLES: &[(&str, &str)] = &[
+    ("LLAMA_ARG_", "put its flag into `args`"),
     (
         "LLAMA_API_KEY",
-        false,
         "remove it: the endpoints of servers have no key",
     ),
-    ("LLAMA_SERVER_", true, "remove it"),
-    ("LLAMA_APP_CMD", false, "remove it"),
+    ("LLAMA_SERVER_", "remove it: llama-server sets these itself"),
+    ("LLAMA_APP_CMD", "remove it: llama-server sets it itself"),
     (
         "AIP_",
-        true,
         "remove it: llama-server would take its port from it",
     ),
-    (
-        "NOTIFY_SOCKET",
-        false,
-        "remove it: it is magid that talks to systemd",
-    ),
-    (
-        "WATCHDOG_",
-        true,
-        "remove it: it is magid that talks to systemd",
-    ),
-    (
-        "LISTEN_",
-        true,
-        "remove it: it is magid that talks to systemd",
-    ),
-    (
-        "JOURNAL_STREAM",
-        false,
-        "remove it: `magictl logs` shows the output",
-    ),
-    ("MAGI_", true, "remove it: magid sets these itself"),
+    ("NOTIFY_SOCKET", SYSTEMD),
+    ("WATCHDOG_", SYSTEMD),
+    ("LISTEN_", SYSTEMD),
+    ("JOURNAL_STREAM", SYSTEMD),
+    ("MAGI_", "remove it: magid sets these itself"),
 ];
 
 /// Reports what `args` must not contain at all.
@@ -174,14 +120,10 @@ pub(super) fn check_env(env: &BTreeMap<String, (Range<usize>, String)>, report: 
             report.error(span.clone(), message, "write a name without `=`");
             continue;
         }
-        let owned = VARIABLES.iter().find(|(variable, goes_on, _)| {
-            if *goes_on {
-                name.starts_with(variable)
-            } else {
-                name == variable
-            }
+        let owned = VARIABLES.iter().find(|(variable, _)| {
+            name == variable || variable.ends_with('_') && name.starts_with(variable)
         });
-        if let Some((_, _, help)) = owned {
+        if let Some((_, help)) = owned {
             let help = match Key::of_variable(name) {
                 Some(key) => format!("write `{}`", key.name),
                 None => variable_help(name).unwrap_or(help).to_owned(),

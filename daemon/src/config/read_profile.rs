@@ -56,16 +56,20 @@ pub fn parse_profile(
     });
     let servers = reader.servers(&servers, &mut report);
     finish_root(root, &mut report);
+    let mut warnings = Vec::new();
+    if servers.is_empty() {
+        warnings.push(Diagnostic::warning(
+            format!("the profile {} has no servers", quote(name)),
+            "write [servers.NAME] with a `model`",
+        ));
+    }
     let profile = report.finish(Profile {
         name: name.to_owned(),
         description,
         path: file.path.clone(),
         servers,
     })?;
-    Ok(ParsedProfile {
-        profile,
-        warnings: Vec::new(),
-    })
+    Ok(ParsedProfile { profile, warnings })
 }
 
 /// Does a file with this text say nothing at all?
@@ -141,6 +145,7 @@ impl Layer {
             &self.settings,
             report,
         );
+        settings::check(&self.settings, report);
         self.restart.apply(restart, report)
     }
 

@@ -233,6 +233,19 @@ pub(super) fn read(table: &mut Table<'_>, base: &Path, report: &mut Report<'_>) 
     settings
 }
 
+/// Reports keys of which llama-server would take only one.
+pub(super) fn check(settings: &SettingKeys, report: &mut Report<'_>) {
+    if settings.contains_key("chat_template")
+        && let Some(file) = settings.get("chat_template_file")
+    {
+        report.error(
+            file.span(),
+            "`chat_template_file` cannot stand beside `chat_template`",
+            "keep one of the two",
+        );
+    }
+}
+
 fn number(value: &DeValue<'_>, least: i64) -> Option<String> {
     let number = integer(value)?;
     // llama-server's numbers have 32 bits.

@@ -136,6 +136,11 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "two keys of which llama-server takes one",
+        "[defaults]\nchat_template = \"chatml\"\n[servers.a]\nmodel = \"m\"\nchat_template_file = \"t.jinja\"\n",
+        &["5:22 `chat_template_file` cannot stand beside `chat_template` (keep one of the two)"],
+    ),
+    (
         "a variable that magid owns",
         "[servers.a]\nmodel = \"m\"\nenv = { LLAMA_ARG_CTX_SIZE = \"1\", LLAMA_ARG_HOST = \"x\", LLAMA_ARG_TOP_K = \"1\", WATCHDOG_PID = \"1\", \"A=B\" = \"\" }\n",
         &[

@@ -42,7 +42,7 @@ fn every_key_becomes_its_flag() {
          split_mode = \"row\"\ntensor_split = [3, 1.5]\nmain_gpu = 0\ncache_type_k = \"q8_0\"\n\
          cache_type_v = \"f16\"\nflash_attn = true\nload_mode = \"mlock\"\nmmproj = \"p.gguf\"\n\
          embeddings = true\nreranking = true\npooling = \"rank\"\njinja = false\n\
-         chat_template = \"chatml\"\nchat_template_file = \"/t.jinja\"\n",
+         chat_template_file = \"/t.jinja\"\n",
     );
     assert_eq!(
         server.settings.argv().join(" "),
@@ -50,7 +50,7 @@ fn every_key_becomes_its_flag() {
          --n-gpu-layers all --device CUDA0,CUDA1 --split-mode row --tensor-split 3,1.5 \
          --main-gpu 0 --cache-type-k q8_0 --cache-type-v f16 --flash-attn on --load-mode mlock \
          --mmproj /etc/magi/profiles/p.gguf --embeddings --reranking --pooling rank --no-jinja \
-         --chat-template chatml --chat-template-file /t.jinja"
+         --chat-template-file /t.jinja"
     );
     assert_eq!(server.settings.entries().next(), Some(("ctx_size", "1")));
     assert_eq!(server.settings.get("flash_attn"), Some("on"));
@@ -134,6 +134,16 @@ fn a_number_that_overflows_is_an_error() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_profile_without_servers_is_worth_a_warning() {
+    let daemon = daemon("", &[]).unwrap().daemon;
+    let parsed = parse_profile("x", &file("/x.toml", "# nothing yet\n"), &daemon).unwrap();
+    assert_eq!(
+        parsed.warnings[0].to_string(),
+        "warning: the profile x has no servers (write [servers.NAME] with a `model`)"
+    );
 }
 
 #[test]
