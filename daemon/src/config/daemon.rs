@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
-use crate::lifecycle::RestartPolicy;
+use crate::lifecycle::{LivenessRules, RestartPolicy};
 
 /// What magid.toml, the environment and the defaults make together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct DaemonConfig {
     /// How they are restarted, unless their profile says otherwise.
     pub restart: RestartPolicy,
     /// How a hang is noticed.
-    pub liveness: Liveness,
+    pub liveness: LivenessRules,
     /// What is kept of their output.
     pub logs: Logs,
 }
@@ -94,19 +94,6 @@ pub enum ConcurrentStarts {
     Limited(NonZeroU32),
 }
 
-/// `[liveness]`: how a hang is noticed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Liveness {
-    /// The time between two questions.
-    pub interval: Duration,
-    /// The longest wait for an answer.
-    pub timeout: Duration,
-    /// So many missing answers in a row are a hang. At least 1.
-    pub failures: u32,
-    /// So long without any progress on a request is a hang.
-    pub stall: Duration,
-}
-
 /// `[logs]`: what is kept of the output of servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logs {
@@ -138,17 +125,6 @@ impl Default for LlamaServerConfig {
             concurrent_starts: ConcurrentStarts::Unlimited,
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Default for Liveness {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(5),
-            failures: 3,
-            stall: Duration::from_secs(120),
         }
     }
 }

@@ -28,8 +28,8 @@ mod tests;
 mod value;
 
 pub use daemon::{
-    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, Liveness, LlamaServerConfig, Logs,
-    ParsedDaemon, ScanPath, restart_only_differences,
+    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, ParsedDaemon,
+    ScanPath, restart_only_differences,
 };
 pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
 pub use environment::{Environment, LogLevel};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::daemon::{
-    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, Liveness, LlamaServerConfig, Logs,
-    ParsedDaemon, ScanPath,
+    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, ParsedDaemon,
+    ScanPath,
 };
 use super::diagnostic::{Diagnostic, Report, SourceFile};
 use super::document::{Table, parse};
@@ -18,7 +18,8 @@ use super::environment::{Environment, Overrides};
 use super::locations::{Locations, beside, binary};
 use super::restart::RestartKeys;
 use super::value::{Ports, Positive, Size, Text};
-use crate::lifecycle::RestartPolicy;
+
+use crate::lifecycle::{LivenessRules, RestartPolicy};
 use crate::name::ServerName;
 
 const PROFILE: &[&str] = &["MAGI_PROFILE", "ACTIVE_PROFILE"];
@@ -269,14 +270,14 @@ fn port_range(
     first..=last
 }
 
-fn liveness(mut table: Table<'_>, report: &mut Report<'_>) -> Liveness {
-    let default = Liveness::default();
+fn liveness(mut table: Table<'_>, report: &mut Report<'_>) -> LivenessRules {
+    let default = LivenessRules::default();
     let mut time = |key, default| {
         table
             .get::<Positive>(key, report)
             .map_or(default, |time| time.into_inner().0)
     };
-    let liveness = Liveness {
+    let liveness = LivenessRules {
         interval: time("interval", default.interval),
         timeout: time("timeout", default.timeout),
         stall: time("stall", default.stall),

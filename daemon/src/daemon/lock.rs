@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Held for as long as magid runs; the kernel lets go of it however magid ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(super) struct Lock {
     _file: File,
 }
 
@@ -41,7 +41,7 @@ fn pid_text(pid: &Option<u32>) -> String {
 /// # Errors
 ///
 /// If another magid has it; names its pid.
-pub fn take(folder: &Path) -> Result<Lock, LockError> {
+pub(super) fn take(folder: &Path) -> Result<Lock, LockError> {
     let path = folder.join("magid.lock");
     let unusable = |reason| LockError::Unusable {
         path: path.clone(),

@@ -26,7 +26,7 @@ use crate::supervisor::board::Board;
 use crate::supervisor::clock::Clock;
 use crate::supervisor::context::Context;
 use crate::supervisor::events::{EventLog, Happening, Kind};
-use crate::supervisor::fleet::{self, FleetHandle};
+use crate::supervisor::fleet::FleetHandle;
 use crate::supervisor::memory::Memory;
 use crate::supervisor::ports::Ports;
 use crate::supervisor::record::RecordError;

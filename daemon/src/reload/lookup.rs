@@ -14,16 +14,16 @@ const ENTRIES: usize = 200_000;
 
 /// The model files under the scan paths, by file name.
 #[derive(Debug, Default)]
-pub struct ModelFiles {
+pub(super) struct ModelFiles {
     by_name: BTreeMap<String, BTreeSet<PathBuf>>,
     searched: Vec<PathBuf>,
     /// Scan paths that were written down, and cannot be read.
-    pub unreadable: Vec<(PathBuf, String)>,
+    pub(super) unreadable: Vec<(PathBuf, String)>,
 }
 
 impl ModelFiles {
     /// Searches the scan paths. Blocks.
-    pub fn search(paths: &[ScanPath]) -> Self {
+    pub(super) fn search(paths: &[ScanPath]) -> Self {
         let mut found = Self::default();
         let mut seen = BTreeSet::new();
         let mut budget = ENTRIES;
@@ -83,7 +83,7 @@ impl ModelFiles {
     /// # Errors
     ///
     /// Says where it was looked for.
-    pub fn find(&self, model: &str, folder: &Path) -> Result<PathBuf, String> {
+    pub(super) fn find(&self, model: &str, folder: &Path) -> Result<PathBuf, String> {
         if model.contains('/') {
             let path = folder.join(model);
             return match std::fs::metadata(&path) {
@@ -128,7 +128,7 @@ impl ModelFiles {
 
 /// The program that a path or a name stands for: a name is looked up in `PATH`. What cannot be found
 /// stays as it is, and fails when it is run.
-pub fn program(written: &Path, search_path: Option<&str>) -> PathBuf {
+pub(super) fn program(written: &Path, search_path: Option<&str>) -> PathBuf {
     if written.components().count() != 1 || written.is_absolute() {
         return written.to_path_buf();
     }

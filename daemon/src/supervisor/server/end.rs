@@ -4,14 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::sys::signal::Signal;
-
 use super::{Incarnation, Report, Server, Survivor};
 use crate::lifecycle::classify::{Evidence, classify};
 use crate::lifecycle::{Event, Exit, ExitStatus, LastExit};
 use crate::logs;
 use crate::name::ServerName;
-use crate::process::{Obstacle, Scope, usage};
+use crate::process::{Obstacle, Scope, Signal, usage};
 use crate::supervisor::events::Kind;
 
 /// How many of the last lines are searched for what an end means.
@@ -51,9 +49,9 @@ impl Server {
     }
 
     pub(super) fn terminate(&mut self, live: Incarnation) {
-        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+        for signal in [Signal::TERM, Signal::CONT] {
             if let Err(error) = live.process.signal(signal) {
-                tracing::warn!(server = %self.definition.name, "cannot send {signal}: {error}");
+                tracing::warn!(server = %self.definition.name, "cannot send {signal:?}: {error}");
             }
         }
     }
