@@ -130,9 +130,9 @@ fn decide(evidence: &Evidence<'_>) -> (ExitClass, String) {
             ExitClass::OutOfMemoryHost,
             "killed while the kernel was killing processes for want of memory".to_owned(),
         ),
-        ExitStatus::Signal(number) => (
+        ExitStatus::Signal(_) => (
             ExitClass::Signal,
-            last_complaint(evidence, &format!("signal {number}")),
+            last_complaint(evidence, "nobody here sent it"),
         ),
         ExitStatus::Unknown => (
             ExitClass::Unknown,

@@ -518,9 +518,8 @@ impl Step {
             Ending::Asked(cause) => {
                 let asked = Exit {
                     class: ExitClass::Requested,
-                    prospect: Prospect::Transient,
-                    detail: String::new(),
-                    ..Exit::clone(&exit)
+                    status: exit.status,
+                    ..Exit::without_process(ExitClass::Requested, "")
                 };
                 self.note_exit(incarnation, Arc::new(asked));
                 Ending::Asked(cause)

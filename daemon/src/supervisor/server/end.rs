@@ -137,7 +137,6 @@ impl Server {
         for action in actions {
             self.perform(action);
         }
-        self.announce();
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::board::Row;
-use super::context::Context;
+use super::context::{Context, Turns};
 use super::events::{Happening, Kind};
 use super::record::Record;
 use crate::files::Fingerprint;
@@ -444,6 +444,9 @@ impl Server {
 
     fn await_turn(&mut self) {
         let turns = self.context.rules.borrow().turns.clone();
+        if let Turns::Unlimited = turns {
+            return self.apply(Event::Turn);
+        }
         let reports = self.reports.clone();
         self.effects.turn = effect(async move {
             let permit = turns.next().await;
