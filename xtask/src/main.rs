@@ -1,2 +1,59 @@
-//! stub
-fn main() {}
+//! The project's own commands: `cargo xtask <COMMAND>`. Each is one module.
+//!
+//! Results go to stdout, narration to stderr. A command says what it does before it does it, and
+//! what to do when it cannot.
+
+mod bench;
+mod cargo;
+mod check;
+mod demo;
+mod generate;
+mod llama_server;
+mod narrate;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve three tiny models from a folder to play with, until Ctrl-C
+    Demo,
+    /// Set up what the tests need, and run all of them
+    Test(test::Options),
+    /// Check format, lints, licences, documentation and generated files
+    Check,
+    /// Measure the figures that are promised, and fail if one is missed
+    Bench,
+    /// Write generated files anew
+    Generate,
+    /// Print the path of a llama-server, building one if there is none
+    LlamaServer,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Demo => demo::run(),
+        Command::Test(options) => test::run(&options),
+        Command::Check => check::run(),
+        Command::Bench => bench::run(),
+        Command::Generate => generate::run(),
+        Command::LlamaServer => llama_server::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            narrate::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

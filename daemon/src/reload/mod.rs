@@ -289,8 +289,10 @@ impl Reloader {
     }
 
     /// An event that brings nothing to apply: an active profile that is gone or empty is shown.
-    fn nothing_new(&self, read: &Read) -> Verdict {
+    fn nothing_new(&mut self, read: &Read) -> Verdict {
         if let Some(warning) = read.content.withheld() {
+            // Whatever comes next is news, even what runs already.
+            self.tried = None;
             self.status
                 .send_if_modified(|status| status.warn_once(warning));
         }

@@ -1,0 +1,54 @@
+//! Running cargo and other programs in the workspace.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::narrate::say;
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a folder of the workspace")
+}
+
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), |told| workspace().join(told))
+}
+
+/// The cargo that runs this, to be run with `args` in the workspace.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(workspace());
+    command
+}
+
+/// Says what it runs, and runs it to its end.
+///
+/// # Errors
+///
+/// If it cannot be run, or ends other than with 0.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let words: Vec<_> = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let name = Path::new(command.get_program())
+        .file_name()
+        .map_or_else(|| words[0].clone(), |name| name.to_string_lossy());
+    let shown = format!("{name} {}", words[1..].join(" "));
+    say(&shown);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {}", words[0]))?;
+    if !status.success() {
+        bail!("`{shown}` ended with {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! `cargo xtask demo`: three tiny models, served from a folder to play with.
+
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use magi_tests::tiny_model;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cargo::{self, cargo, target};
+use crate::llama_server;
+use crate::narrate::say;
+
+const MODELS: [&str; 3] = ["alpha", "beta", "gamma"];
+
+/// The longest path that a Unix socket can have.
+const LONGEST_SOCKET: usize = 107;
+
+/// How long the servers get to be ready before the commands are shown anyway.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Builds magid, and runs it until Ctrl-C.
+pub(crate) fn run() -> Result<()> {
+    let llama_server = llama_server::find_or_build()?;
+    cargo::run(&mut cargo(&["build", "-p", "magid", "-p", "magictl"]))?;
+    let demo = Demo::prepare(&llama_server)?;
+    // From here on a Ctrl-C is answered, never just obeyed.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD])?;
+    let mut magid = demo.start()?;
+    let shown = demo.show(&mut magid);
+    if shown.is_err() {
+        let _ = forward(&magid, Signal::SIGTERM);
+    }
+    let status = wait(&mut magid, &mut signals)?;
+    shown?;
+    if !status.success() {
+        bail!(
+            "magid ended with {status}; {} has its files",
+            demo.dir.display()
+        );
+    }
+    say("everything is stopped");
+    Ok(())
+}
+
+/// The folder of a demo.
+struct Demo {
+    dir: PathBuf,
+    /// Held while a demo uses the folder.
+    _lock: File,
+}
+
+impl Demo {
+    /// Makes the folder anew: models, profile and configuration.
+    fn prepare(llama_server: &Path) -> Result<Self> {
+        let mut dir = target().join("demo");
+        if dir.join("run/magid.sock").as_os_str().len() > LONGEST_SOCKET {
+            dir = env::temp_dir().join("magi-demo");
+        }
+        let lock = File::create(dir.with_extension("lock"))?;
+        if lock.try_lock().is_err() {
+            bail!("another demo runs in {}: end it first", dir.display());
+        }
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        let demo = Self { dir, _lock: lock };
+        for folder in ["models", "profiles"] {
+            fs::create_dir_all(demo.dir.join(folder))?;
+        }
+        for word in MODELS {
+            tiny_model(&demo.dir.join(format!("models/{word}.gguf")), word)?;
+        }
+        fs::write(demo.dir.join("magid.toml"), demo.config(llama_server))?;
+        fs::write(demo.profile(), profile())?;
+        Ok(demo)
+    }
+
+    fn config(&self, llama_server: &Path) -> String {
+        let text = |path: &Path| Value::from(path.display().to_string());
+        format!(
+            "active_profile = \"demo\"\nstate_dir = {}\nruntime_dir = {}\nlog_dir = {}\n\n\
+             [models]\nscan_paths = [{}]\n\n[llama_server]\npath = {}\n",
+            text(&self.dir.join("state")),
+            text(&self.dir.join("run")),
+            text(&self.dir.join("log")),
+            text(&self.dir.join("models")),
+            text(llama_server),
+        )
+    }
+
+    fn profile(&self) -> PathBuf {
+        self.dir.join("profiles/demo.toml")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("run/magid.sock")
+    }
+
+    fn start(&self) -> Result<Child> {
+        say(&format!("starting magid in {}", self.dir.display()));
+        Command::new(target().join("debug/magid"))
+            .arg("--config")
+            .arg(self.dir.join("magid.toml"))
+            // A group of its own: a Ctrl-C comes here, and is passed on once.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("cannot run magid")
+    }
+
+    fn magictl(&self) -> PathBuf {
+        target().join("debug/magictl")
+    }
+
+    /// Waits until the fleet is up, shows it, and what to do with it.
+    fn show(&self, magid: &mut Child) -> Result<()> {
+        let first = self.wait_ready(magid)?;
+        if magid.try_wait()?.is_some() {
+            return Ok(());
+        }
+        eprintln!();
+        Command::new(self.magictl())
+            .arg("status")
+            .env("MAGI_SOCKET", self.socket())
+            .stdout(std::io::stderr())
+            .status()?;
+        eprintln!("\n{}", self.commands(first.as_deref()));
+        Ok(())
+    }
+
+    /// Waits until every server is ready, and gives the endpoint of one.
+    fn wait_ready(&self, magid: &mut Child) -> Result<Option<String>> {
+        let pause = Duration::from_millis(100);
+        let mut endpoint = None;
+        for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+            if magid.try_wait()?.is_some() {
+                break;
+            }
+            let servers = self.servers().unwrap_or_default();
+            endpoint = servers
+                .first()
+                .and_then(|server| Some(server["endpoint"].as_str()?.to_owned()));
+            let ready = |server: &Value| server["state"] == "ready";
+            if servers.len() == MODELS.len() && servers.iter().all(ready) {
+                break;
+            }
+            std::thread::sleep(pause);
+        }
+        Ok(endpoint)
+    }
+
+    fn servers(&self) -> Option<Vec<Value>> {
+        let output = Command::new(self.magictl())
+            .args(["status", "-o", "json"])
+            .env("MAGI_SOCKET", self.socket())
+            .output()
+            .ok()?;
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        status["servers"].as_array().cloned()
+    }
+
+    fn commands(&self, endpoint: Option<&str>) -> String {
+        let endpoint = endpoint.unwrap_or("http://127.0.0.1:8080");
+        format!(
+            "Try in a second terminal:
+
+    export MAGI_SOCKET={socket} PATH={bin}:$PATH
+    magictl status
+    curl -s {endpoint}/v1/chat/completions \\
+        -d '{{\"messages\": [{{\"role\": \"user\", \"content\": \"hi\"}}], \"max_tokens\": 8}}'
+    $EDITOR {profile}    # change the ctx_size of one
+    kill -9 \"$(magictl status -o json | grep -om1 '\"pid\": *[0-9]*' | grep -o '[0-9]*')\"
+    magictl events -f
+
+Ctrl-C here stops everything.
+",
+            socket = self.socket().display(),
+            bin = target().join("debug").display(),
+            profile = self.profile().display(),
+        )
+    }
+}
+
+fn profile() -> String {
+    let mut text = String::from(
+        "# Edit and save: exactly the servers whose definition changed are replaced.\n\
+         description = \"Three tiny models; each says its own name\"\n\n\
+         [defaults]\nctx_size = 2048\n\
+         # One thread each: three servers that spin for work would starve each other.\n\
+         args = [\"-t\", \"1\", \"-tb\", \"1\"]\n",
+    );
+    for word in MODELS {
+        text += &format!("\n[servers.{word}]\nmodel = \"{word}.gguf\"\nctx_size = 2048\n");
+    }
+    text
+}
+
+/// Waits for magid, passing signals on: the first asks it to end, a second hurries it.
+fn wait(magid: &mut Child, signals: &mut Signals) -> Result<ExitStatus> {
+    if let Some(status) = magid.try_wait()? {
+        return Ok(status);
+    }
+    for signal in signals.forever() {
+        if signal == SIGCHLD {
+            if let Some(status) = magid.try_wait()? {
+                return Ok(status);
+            }
+            continue;
+        }
+        say("stopping the fleet");
+        forward(magid, Signal::try_from(signal)?)?;
+    }
+    bail!("cannot wait for signals")
+}
+
+fn forward(magid: &Child, signal: Signal) -> Result<()> {
+    Ok(kill(Pid::from_raw(i32::try_from(magid.id())?), signal)?)
+}

@@ -1,0 +1,76 @@
+//! `cargo xtask test`: sets up what the tests need, and runs them.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::cargo::{self, cargo, target};
+use crate::llama_server;
+use crate::narrate::say;
+
+/// What to test.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Repeat the reliability tests as often as their promises are made for
+    #[arg(long)]
+    full: bool,
+    /// Run only tests whose names contain one of these
+    filter: Vec<String>,
+}
+
+/// The programs that tests run.
+pub(crate) const BUILD_PROGRAMS: [&str; 8] = [
+    "build",
+    "-p",
+    "magid",
+    "-p",
+    "magictl",
+    "-p",
+    "magi-tests",
+    "--bins",
+];
+
+/// Runs all tests. Those that cannot run here are named at the end, and fail the run where nothing
+/// may be skipped.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let llama_server = llama_server::find_or_build()?;
+    cargo::run(&mut cargo(&BUILD_PROGRAMS))?;
+
+    let skipped = target().join("skipped-tests");
+    fs::write(&skipped, "")?;
+    let test = |kinds: &[&str]| {
+        let mut command = cargo(&["test", "--workspace"]);
+        command
+            .args(kinds)
+            .arg("--")
+            .args(&options.filter)
+            .env("LLAMA_SERVER_PATH", &llama_server)
+            .env("MAGI_SKIPPED_FILE", &skipped);
+        if options.full {
+            command.env("MAGI_FULL", "1");
+        }
+        cargo::run(&mut command)
+    };
+    let tested = test(&["--lib", "--bins", "--tests"]);
+    let count = report(&skipped)?;
+    tested?;
+    // Documentation comes last, so that cargo's own verdict ends the output.
+    test(&["--doc"])?;
+    if count > 0 && std::env::var("CI").is_ok_and(|value| value == "true") {
+        bail!("nothing may be skipped with CI=true, but {count} tests were");
+    }
+    Ok(())
+}
+
+/// Names the tests that were skipped, and gives their number.
+fn report(path: &Path) -> Result<usize> {
+    let text = fs::read_to_string(path)?;
+    let lines: Vec<_> = text.lines().collect();
+    if !lines.is_empty() {
+        say("skipped:");
+        lines.iter().for_each(|line| eprintln!("    {line}"));
+    }
+    Ok(lines.len())
+}
