@@ -37,11 +37,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let words: Vec<_> = [command.get_program()]
         .into_iter()
         .chain(command.get_args())
-        .map(|word| word.to_string_lossy())
+        .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let name = Path::new(command.get_program())
-        .file_name()
-        .map_or_else(|| words[0].clone(), |name| name.to_string_lossy());
+    let name = Path::new(command.get_program()).file_name().map_or_else(
+        || words[0].clone(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     let shown = format!("{name} {}", words[1..].join(" "));
     say(&shown);
     let status = command

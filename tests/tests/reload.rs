@@ -1,0 +1,334 @@
+//! Edits of the configuration, good and bad, as they reach a running fleet.
+
+use magi_proto::v1::{ConfigState, ServerState};
+use magi_tests::harness::{Fleet, Server, Servers};
+use nix::sys::signal::Signal;
+
+async fn fleet(names: &[&str]) -> (Fleet, Servers) {
+    let mut fleet = Fleet::new();
+    fleet.save(&servers(names));
+    fleet.start().await;
+    let servers = fleet.all_ready(names.len()).await;
+    (fleet, servers)
+}
+
+fn servers(names: &[&str]) -> Vec<Server> {
+    names.iter().map(|name| Server::faulty(name)).collect()
+}
+
+fn pids(servers: &Servers) -> Vec<Option<u32>> {
+    servers.values().map(|server| server.pid).collect()
+}
+
+fn profile(fleet: &Fleet) -> String {
+    std::fs::read_to_string(fleet.profile_path()).unwrap()
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_the_plan_and_changes_nothing() {
+    let (mut fleet, before) = fleet(&["alpha", "beta"]).await;
+    // Events are not waited for: the plan is about what is on disk when it is asked for.
+    let mut changed = servers(&["alpha", "gamma"]);
+    changed[0] = changed[0].clone().set("ctx_size", 512);
+    let text = profile(&fleet);
+    fleet.save(&changed);
+    let plan = fleet.magictl(&["plan", "-o", "json"]).await.expect_code(0);
+    fleet.save_text(&text);
+    let steps = plan.json()["steps"].to_string();
+    assert!(steps.contains("ctx_size: unset -> 512"), "{steps}");
+    for action in ["replace", "stop", "start"] {
+        assert!(steps.contains(action), "{steps}");
+    }
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let after = fleet.all_ready(2).await;
+    assert!(after.contains_key("alpha"));
+    drop(before);
+}
+
+#[tokio::test]
+async fn servers_come_and_go_with_the_profile() {
+    let (mut fleet, before) = fleet(&["alpha", "beta"]).await;
+    fleet.save(&servers(&["alpha", "gamma"]));
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let after = fleet.all_ready(2).await;
+    assert_eq!(after["alpha"].pid, before["alpha"].pid);
+    assert!(after.contains_key("gamma") && !after.contains_key("beta"));
+    fleet.magictl(&["status", "beta"]).await.expect_code(4);
+}
+
+/// R21, from outside: the property test is with the plan.
+#[tokio::test]
+async fn r21_what_means_nothing_restarts_nothing() {
+    let (mut fleet, before) = fleet(&["alpha", "beta"]).await;
+    let text = profile(&fleet);
+    let (alpha, beta) = text.split_once("\n[servers.\"beta\"]").unwrap();
+    let beta = format!("[servers.\"beta\"]{beta}");
+    let edits = [
+        format!("# a comment\n\n{text}\n\n"),
+        text.replace(" = ", "   =  "),
+        format!("{beta}\n{alpha}\n"),
+        format!("{alpha}\nautostart = true\n{beta}\nrestart = {{ max_failures = 5 }}\n"),
+    ];
+    for edit in edits {
+        fleet.save_text(&edit);
+        fleet.magictl(&["reload"]).await.expect_code(0);
+        assert_eq!(pids(&fleet.all_ready(2).await), pids(&before), "{edit}");
+    }
+}
+
+#[tokio::test]
+async fn aliases_and_policies_are_applied_to_a_running_server() {
+    let (mut fleet, before) = fleet(&["alpha"]).await;
+    let text = profile(&fleet);
+    fleet.save_text(&format!(
+        "{text}aliases = [\"gpt-4o\", \"x/y\"]\nrestart = {{ policy = \"never\" }}\n"
+    ));
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    fleet.magictl(&["status", "x/y"]).await.expect_code(0);
+    let explained = fleet.magictl(&["explain", "gpt-4o"]).await.expect_code(0);
+    assert!(explained.stdout.contains("never"), "{explained:?}");
+    assert_eq!(pids(&fleet.all_ready(1).await), pids(&before));
+}
+
+/// R20: whatever is wrong, everything that is wrong is told with its place, and nothing changes.
+#[tokio::test]
+async fn r20_a_broken_profile_changes_nothing_and_tells_every_place() {
+    let (mut fleet, before) = fleet(&["alpha", "beta"]).await;
+    let good = profile(&fleet);
+    let stranger = "[servers.gamma]\nmodel = \"alpha.gguf\"\n";
+    let broken: Vec<(String, &str)> = vec![
+        (format!("{good}\n[servers.gamma"), "]"),
+        (format!("{good}\nctx-size = 1\n"), "ctx_size"),
+        (format!("{good}\nctx_size = \"many\"\n"), "ctx_size"),
+        (format!("{good}\n{stranger}aliases = [\"x\", \"x\"]\n"), "x"),
+        (
+            format!("{good}\n{stranger}aliases = [\"alpha\"]\n"),
+            "alpha",
+        ),
+        (
+            format!("{good}\nport = 9001\n{stranger}port = 9001\n"),
+            "9001",
+        ),
+        (
+            format!("{good}\n{stranger}args = [\"--port\", \"1\"]\n"),
+            "port",
+        ),
+        (
+            format!("{good}\n{stranger}args = [\"-m\", \"x\"]\n"),
+            "model",
+        ),
+        (
+            format!("{good}\n{stranger}ctx_size = 1\nargs = [\"--ctx-size=2\"]\n"),
+            "ctx_size",
+        ),
+        (
+            format!("{good}\n{stranger}env = {{ LLAMA_ARG_CTX_SIZE = \"1\" }}\n"),
+            "ctx_size",
+        ),
+        (
+            format!("{good}\n[servers.\"a b\"]\nmodel = \"alpha.gguf\"\n"),
+            "a b",
+        ),
+        (
+            format!("{good}\n[servers.qwen2.5-7b]\nmodel = \"alpha.gguf\"\n"),
+            "[servers.\"qwen2.5-7b\"]",
+        ),
+        (
+            format!("{good}\n[servers.gamma]\nmodel = \"nowhere.gguf\"\n"),
+            "nowhere.gguf",
+        ),
+        (format!("{good}\n[servers.gamma]\nport = 1\n"), "model"),
+        (format!("{good}\n[memory]\nram = 1\n"), "memory"),
+        (format!("{good}\nport = 0\n"), "port"),
+        (format!("{good}\nautostart = 1\n"), "autostart"),
+        (
+            format!("{good}\nrestart = {{ policy = \"sometimes\" }}\n"),
+            "sometimes",
+        ),
+        (format!("{good}\nmodel = \"alpha.gguf\"\n"), "model"),
+        (format!("{good}\nflash_attn = \"maybe\"\n"), "flash_attn"),
+        (
+            format!("{good}\nunknown_one = 1\nunknown_two = 2\n"),
+            "unknown_two",
+        ),
+    ];
+    let place = |line: &str| line.contains("test.toml:");
+    for (text, told) in &broken {
+        fleet.save_text(text);
+        let refused = fleet.magictl(&["reload"]).await.expect_code(78);
+        assert!(refused.stderr.contains(told), "{text}\n{refused:?}");
+        assert!(refused.stderr.lines().any(place), "{text}\n{refused:?}");
+        let status = fleet.status().await;
+        assert_eq!(status.config.unwrap().state(), ConfigState::Invalid);
+        assert_eq!(pids(&fleet.all_ready(2).await), pids(&before));
+    }
+    let shown = fleet.magictl(&["status"]).await.expect_code(0);
+    assert!(shown.all().contains("unknown_two"), "{shown:?}");
+    fleet.save_text(&good);
+    fleet
+        .wait_status("the mended profile is applied", |status| {
+            status.config.as_ref().unwrap().state() == ConfigState::Applied
+        })
+        .await;
+    assert_eq!(pids(&fleet.all_ready(2).await), pids(&before));
+}
+
+#[tokio::test]
+async fn a_profile_that_is_empty_or_gone_for_a_moment_changes_nothing() {
+    let (mut fleet, before) = fleet(&["alpha"]).await;
+    let good = profile(&fleet);
+    fleet.save_text("");
+    let warned = |status: &magi_proto::v1::GetStatusResponse| {
+        !status.config.as_ref().unwrap().warnings.is_empty()
+    };
+    fleet.wait_status("the empty profile is told", warned).await;
+    std::fs::remove_file(fleet.profile_path()).unwrap();
+    fleet
+        .wait_status("the missing profile is told", |status| {
+            let config = status.config.as_ref().unwrap();
+            config
+                .warnings
+                .iter()
+                .any(|warning| warning.message.contains("is gone"))
+        })
+        .await;
+    fleet.save_text(&good);
+    fleet
+        .wait_status("nothing is left to tell", |status| !warned(status))
+        .await;
+    assert_eq!(pids(&fleet.all_ready(1).await), pids(&before));
+}
+
+#[tokio::test]
+async fn sighup_reloads() {
+    let (mut fleet, _) = fleet(&["alpha"]).await;
+    fleet.save(&servers(&["alpha", "beta"]));
+    fleet.signal(Signal::SIGHUP);
+    fleet.all_ready(2).await;
+}
+
+#[tokio::test]
+async fn a_stop_is_remembered_over_reloads_and_restarts_of_magid() {
+    let (mut fleet, _) = fleet(&["alpha", "beta"]).await;
+    fleet.magictl(&["stop", "beta"]).await.expect_code(0);
+    fleet.save(&servers(&["alpha", "beta", "gamma"]));
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    fleet.ready("gamma").await;
+    fleet.state("beta", ServerState::Stopped).await;
+    fleet.terminate().await;
+    fleet.start().await;
+    fleet.ready("alpha").await;
+    let beta = fleet.state("beta", ServerState::Stopped).await;
+    assert_eq!(beta.reason, "requested");
+    fleet.magictl(&["start", "beta"]).await.expect_code(0);
+}
+
+#[tokio::test]
+async fn autostart_false_is_stopped_until_a_start() {
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::faulty("alpha").set("autostart", false)]);
+    fleet.start().await;
+    let alpha = fleet.state("alpha", ServerState::Stopped).await;
+    assert_eq!(alpha.reason, "not-autostarted");
+    fleet.magictl(&["start", "alpha"]).await.expect_code(0);
+    fleet.ready("alpha").await;
+}
+
+#[tokio::test]
+async fn an_invalid_profile_at_start_leaves_magid_up_and_mending_it_heals() {
+    let mut fleet = Fleet::new();
+    fleet.save_text("[servers.alpha]\nmodle = 1\n");
+    fleet.start().await;
+    let status = fleet.status().await;
+    assert_eq!(status.config.unwrap().state(), ConfigState::Invalid);
+    fleet.save(&servers(&["alpha"]));
+    fleet.all_ready(1).await;
+}
+
+#[tokio::test]
+async fn an_invalid_magid_toml_ends_magid_with_78() {
+    let mut fleet = Fleet::new();
+    fleet.set("llama_server.prot_range", 1);
+    let ended = fleet.run_magid().await.expect_code(78);
+    assert!(ended.stderr.contains("port_range"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn without_a_profile_magid_runs_and_says_so() {
+    let mut fleet = Fleet::new();
+    fleet.start().await;
+    let status = fleet.status().await;
+    assert_eq!(status.config.unwrap().state(), ConfigState::NoProfile);
+    let shown = fleet.magictl(&["status"]).await.expect_code(0);
+    assert!(shown.all().contains("no active profile"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_second_magid_on_one_state_directory_is_refused_and_names_the_first() {
+    let (fleet, _) = fleet(&["alpha"]).await;
+    let second = fleet.run_magid().await.expect_code(1);
+    assert!(
+        second.stderr.contains(&format!("pid {}", fleet.pid())),
+        "{second:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_port_held_by_a_stranger_fails_that_server_and_no_other() {
+    let mut fleet = Fleet::new();
+    let port = fleet.port(0);
+    let _stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    fleet.save(&[
+        Server::faulty("alpha").set("port", port),
+        Server::faulty("beta"),
+    ]);
+    fleet.start().await;
+    let alpha = fleet.state("alpha", ServerState::Failed).await;
+    assert_eq!(alpha.reason, "bind");
+    assert!(
+        alpha.detail.contains(&std::process::id().to_string()),
+        "{alpha:?}"
+    );
+    fleet.ready("beta").await;
+}
+
+/// R23: a storm of writes is few reloads, and the last content wins.
+#[tokio::test]
+async fn r23_a_storm_of_writes_ends_with_the_last_content() {
+    let (mut fleet, _) = fleet(&["alpha"]).await;
+    let writes = magi_tests::harness::full(200, 1000);
+    let text = profile(&fleet);
+    for n in 1..=writes {
+        let text = format!("{text}ctx_size = {n}\n");
+        if n % 2 == 0 {
+            fleet.save_text(&text);
+        } else {
+            let fresh = fleet.path("profiles").join(".fresh");
+            std::fs::write(&fresh, text).unwrap();
+            std::fs::rename(fresh, fleet.profile_path()).unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let last = writes.to_string();
+    fleet
+        .wait_status("the last content is applied", |status| {
+            status
+                .servers
+                .iter()
+                .any(|s| s.state() == ServerState::Ready)
+        })
+        .await;
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let explained = fleet.magictl(&["explain", "alpha"]).await.expect_code(0);
+    assert!(
+        explained.stdout.contains(&format!("--ctx-size {last}")),
+        "{explained:?}"
+    );
+    let events = fleet.events().await.unwrap();
+    let reloads = events
+        .iter()
+        .filter(|event| event.kind == "config-applied")
+        .count();
+    println!("R23: {writes} writes, {reloads} reloads");
+    assert!(reloads <= 2 + writes / 80, "{reloads} reloads");
+}
