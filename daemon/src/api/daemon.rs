@@ -66,7 +66,8 @@ impl DaemonService for Api {
         }
         errors::check_generation(expected_generation)?;
         let verdict = self.reload.reload(dry_run).await.map_err(errors::ask)?;
-        let touched: BTreeSet<_> = verdict.pending.iter().map(|p| p.server.clone()).collect();
+        let touched = verdict.pending.iter().filter(|pending| pending.touched);
+        let touched: BTreeSet<_> = touched.map(|pending| pending.server.clone()).collect();
         if wait {
             self.wait_for(verdict.pending).await?;
         }

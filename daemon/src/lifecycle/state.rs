@@ -249,6 +249,11 @@ impl State {
         )
     }
 
+    /// Whether it is on its way up or down: neither settled, nor waiting for its next try.
+    pub fn is_in_transition(&self) -> bool {
+        !self.is_settled() && !matches!(self.phase, Phase::Backoff { .. })
+    }
+
     /// When [`super::Event::Timer`] is due, if nothing else happens before.
     pub fn deadline(&self) -> Option<Moment> {
         match &self.phase {

@@ -178,6 +178,8 @@ pub async fn spawn(around: Surroundings) -> ReloadHandle {
 
 impl Reloader {
     async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+        let mut next_look = Instant::now() + LOOK_ANYWAY;
+        let mut first_hint: Option<Instant> = None;
         loop {
             // Each arm is cancel-safe: a request or a hint that was not taken is still there.
             tokio::select! {
@@ -186,11 +188,14 @@ impl Reloader {
                     None => return,
                 },
                 () = any_changed(&mut self.watches) => {
-                    self.settle(&mut inbox).await;
-                    let _ = self.attempt(Origin::Event).await;
+                    let now = Instant::now();
+                    let latest = *first_hint.get_or_insert(now) + LATEST;
+                    next_look = (now + QUIET).min(latest);
                 }
-                () = tokio::time::sleep(LOOK_ANYWAY) => {
+                () = tokio::time::sleep_until(next_look) => {
                     let _ = self.attempt(Origin::Event).await;
+                    first_hint = None;
+                    next_look = Instant::now() + LOOK_ANYWAY;
                 }
             }
         }
@@ -220,18 +225,6 @@ impl Reloader {
                     .send(verdict.as_ref().map(Verdict::shared).map_err(Clone::clone));
             }
             let _ = last.reply.send(verdict);
-        }
-    }
-
-    /// Waits until the files are left alone, but not too long, and not while somebody asks.
-    async fn settle(&mut self, inbox: &mut mpsc::Receiver<Request>) {
-        let latest = Instant::now() + LATEST;
-        while inbox.is_empty() {
-            let quiet = (Instant::now() + QUIET).min(latest);
-            let more = tokio::time::timeout_at(quiet, any_changed(&mut self.watches)).await;
-            if more.is_err() {
-                return;
-            }
         }
     }
 

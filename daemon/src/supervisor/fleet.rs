@@ -54,6 +54,8 @@ pub struct Pending {
     pub server: ServerName,
     /// Ends when it has been done, or has failed.
     pub done: oneshot::Receiver<()>,
+    /// Whether this request touched it. If not, something that was asked before is under way.
+    pub touched: bool,
 }
 
 /// Why nothing was asked of any server.
@@ -318,7 +320,11 @@ impl Fleet {
             .into_iter()
             .map(|server| {
                 let done = self.ask_one(ask, &server);
-                Pending { server, done }
+                Pending {
+                    server,
+                    done,
+                    touched: true,
+                }
             })
             .collect();
         self.memory.remember(self.stopped.clone());
@@ -449,8 +455,11 @@ impl Fleet {
         for step in &steps {
             let definition = definitions.remove(&step.server).map(Arc::new);
             if let Some(done) = self.carry_out(step, definition) {
-                let server = step.server.clone();
-                pending.push(Pending { server, done });
+                pending.push(Pending {
+                    server: step.server.clone(),
+                    done,
+                    touched: step.action.touches_a_process(),
+                });
             }
         }
         if mode == Mode::Start {
@@ -525,11 +534,12 @@ impl Fleet {
         if starts {
             member.wanted = true;
             tell(member, Command::Ask(Event::Start, Some(done)));
-        } else if step.action == StepAction::Replace {
-            // Asks nothing; it only has to be told when the replacement is there.
+        } else {
+            // Asks nothing: it has only to tell when the replacement is there, or what an earlier
+            // configuration began.
             tell(member, Command::Notify(done));
         }
-        step.action.touches_a_process().then_some(finished)
+        Some(finished)
     }
 
     fn define(&mut self, definition: Arc<Definition>, replace: bool) {

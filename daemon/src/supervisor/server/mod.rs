@@ -57,7 +57,8 @@ pub enum Command {
         /// Whether a running incarnation is to be replaced.
         replace: bool,
     },
-    /// The sender is to be dropped when all that was asked has been done, or has failed.
+    /// The sender is to be dropped when what is under way has been done, or has failed. A server that
+    /// only waits for its next try is not waited for.
     Notify(oneshot::Sender<()>),
     /// Everything that is known of it is asked for.
     Explain(oneshot::Sender<Explanation>),
@@ -298,7 +299,7 @@ impl Server {
                 replace,
             } => self.define(definition, replace),
             Command::Notify(done) => {
-                if !self.state.is_settled() {
+                if self.state.is_in_transition() {
                     self.waiting.push(done);
                 }
             }
