@@ -616,7 +616,7 @@ impl Step {
     // Timers.
 
     fn timer(&mut self) {
-        if !self.state.deadline().is_some_and(|due| due <= self.now) {
+        if self.state.deadline().is_none_or(|due| due > self.now) {
             return;
         }
         match self.state.phase.clone() {
