@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::{Incarnation, Report, Server, effect, end};
 use crate::lifecycle::{Event, Exit, ExitClass, HangDetector, Liveness, LivenessRules, Look, Work};
 use crate::process::probe::{self, Health, Slot};
-use crate::process::sockets::{self, Socket};
+use crate::process::sockets;
 use crate::process::usage;
 use crate::supervisor::clock::Clock;
 use crate::supervisor::context::Rules;
@@ -17,14 +17,23 @@ use crate::supervisor::context::Rules;
 /// own looks cost.
 const NO_WORK: Duration = Duration::from_millis(20);
 
+/// What can be seen of a server without asking it.
+#[derive(Clone, Debug, Default)]
+struct Sample {
+    /// The CPU time it has used, if that can be read.
+    cpu: Option<Duration>,
+    /// Its sockets, among them one for each client that is connected, if they can be read.
+    sockets: Option<BTreeSet<u64>>,
+}
+
 struct Watcher {
     live: Incarnation,
     reports: mpsc::Sender<Report>,
     rules: watch::Receiver<Rules>,
     clock: Clock,
     detector: HangDetector,
-    /// Who was connected, and the CPU time, when its slots were last seen idle.
-    idle: Option<(BTreeSet<Socket>, Option<Duration>)>,
+    /// What it was when its slots were last seen idle.
+    idle: Option<Sample>,
     noted: bool,
 }
 
@@ -79,35 +88,37 @@ impl Watcher {
     }
 
     async fn look(&mut self, rules: &LivenessRules) -> Look {
+        // Taken before the question, whose connection would look like a client's.
+        let sample = self.sample().await;
         let health = probe::health(self.live.endpoint, rules.timeout).await;
-        let (pid, port) = (self.live.process.pid(), self.live.endpoint.port());
-        let seen = end::blocking(move || {
-            let cpu = usage::sample(pid)?.map(|usage| usage.cpu);
-            Ok((cpu, sockets::established(port)?))
-        });
-        let (cpu, connected) = seen.await.unwrap_or_default();
-        let work = self.work(cpu, connected, rules.timeout).await;
+        let cpu = sample.cpu;
         Look {
             answered: matches!(health, Health::Ok | Health::Loading | Health::Unexpected(_)),
             cpu,
-            work,
+            work: self.work(sample, rules.timeout).await,
         }
     }
 
-    /// What its slots do. A server that may sleep is not asked, since the question would wake it, or
-    /// keep it from falling asleep: not while nobody is connected, and not when nothing has happened
-    /// since it was last seen idle.
-    async fn work(
-        &mut self,
-        cpu: Option<Duration>,
-        connected: BTreeSet<Socket>,
-        timeout: Duration,
-    ) -> Work {
-        let quiet = self
+    async fn sample(&self) -> Sample {
+        let pid = self.live.process.pid();
+        let sample = end::blocking(move || {
+            Ok(Sample {
+                cpu: usage::sample(pid)?.map(|usage| usage.cpu),
+                sockets: sockets::held_by(pid).ok().map(BTreeSet::from_iter),
+            })
+        });
+        sample.await.unwrap_or_default()
+    }
+
+    /// What its slots do. A server that may sleep is not asked for nothing, since the question would
+    /// wake it, or keep it from falling asleep: not while nothing has happened since it was last seen
+    /// idle.
+    async fn work(&mut self, sample: Sample, timeout: Duration) -> Work {
+        if self
             .idle
             .as_ref()
-            .is_some_and(|(then, cpu_then)| connected.is_subset(then) && !used_cpu(*cpu_then, cpu));
-        if connected.is_empty() || quiet {
+            .is_some_and(|idle| sample.shows_nothing_since(idle))
+        {
             return Work::Idle;
         }
         match probe::props(self.live.endpoint, timeout, None).await {
@@ -117,7 +128,7 @@ impl Watcher {
         match probe::slots(self.live.endpoint, timeout, None).await {
             Ok(slots) => match busy(&slots) {
                 tokens if tokens.is_empty() => {
-                    self.idle = Some((connected, cpu));
+                    self.idle = Some(sample);
                     Work::Idle
                 }
                 tokens => Work::Busy(tokens),
@@ -134,10 +145,18 @@ fn busy(slots: &[Slot]) -> Vec<(u64, u64)> {
         .collect()
 }
 
-fn used_cpu(before: Option<Duration>, after: Option<Duration>) -> bool {
-    match (before, after) {
-        (Some(before), Some(after)) => after.saturating_sub(before) > NO_WORK,
-        // It cannot be told, so it is asked.
-        (None, _) | (_, None) => true,
+impl Sample {
+    /// Whether nobody has connected and no work has been done since `idle`. What cannot be read might
+    /// show anything.
+    fn shows_nothing_since(&self, idle: &Self) -> bool {
+        let no_work = match (idle.cpu, self.cpu) {
+            (Some(before), Some(after)) => after.saturating_sub(before) <= NO_WORK,
+            (None, _) | (_, None) => false,
+        };
+        let nobody_new = match (&idle.sockets, &self.sockets) {
+            (Some(before), Some(after)) => after.is_subset(before),
+            (None, _) | (_, None) => false,
+        };
+        no_work && nobody_new
     }
 }
