@@ -1,28 +1,13 @@
 //! `cargo xtask bench`: the figures that are promised, measured on this machine.
 
+use std::process::Command;
+
 use anyhow::Result;
 
-use crate::cargo::{self, cargo};
+use crate::cargo::{self, target};
 
 /// Builds what is released, and measures it.
 pub(crate) fn run() -> Result<()> {
-    cargo::run(&mut cargo(&[
-        "build",
-        "--release",
-        "-p",
-        "magid",
-        "-p",
-        "magictl",
-        "-p",
-        "magi-tests",
-        "--bins",
-    ]))?;
-    cargo::run(&mut cargo(&[
-        "run",
-        "--release",
-        "-p",
-        "magi-tests",
-        "--bin",
-        "bench",
-    ]))
+    cargo::build_programs(&["--release"])?;
+    cargo::run(&mut Command::new(target().join("release/bench")))
 }

@@ -53,3 +53,14 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
     Ok(())
 }
+
+/// Builds every program of the workspace. Always all of them: cargo would build the dependencies anew
+/// for each choice of packages that needs other features of them.
+///
+/// # Errors
+///
+/// If it does not build.
+pub(crate) fn build_programs(options: &[&str]) -> Result<()> {
+    let build = ["build", "--workspace", "--bins"];
+    run(cargo(&build).args(options))
+}

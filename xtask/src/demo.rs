@@ -15,7 +15,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cargo::{self, cargo, target};
+use crate::cargo::{self, target};
 use crate::llama_server;
 use crate::narrate::say;
 
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Builds magid, and runs it until Ctrl-C.
 pub(crate) fn run() -> Result<()> {
     let llama_server = llama_server::find_or_build()?;
-    cargo::run(&mut cargo(&["build", "-p", "magid", "-p", "magictl"]))?;
+    cargo::build_programs(&[])?;
     let demo = Demo::prepare(&llama_server)?;
     // From here on a Ctrl-C is answered, never just obeyed.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD])?;

@@ -20,23 +20,11 @@ pub(crate) struct Options {
     filter: Vec<String>,
 }
 
-/// The programs that tests run.
-pub(crate) const BUILD_PROGRAMS: [&str; 8] = [
-    "build",
-    "-p",
-    "magid",
-    "-p",
-    "magictl",
-    "-p",
-    "magi-tests",
-    "--bins",
-];
-
 /// Runs all tests. Those that cannot run here are named at the end, and fail the run where nothing
 /// may be skipped.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let llama_server = llama_server::find_or_build()?;
-    cargo::run(&mut cargo(&BUILD_PROGRAMS))?;
+    cargo::build_programs(&[])?;
 
     let skipped = target().join("skipped-tests");
     fs::write(&skipped, "")?;
