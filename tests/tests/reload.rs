@@ -200,6 +200,23 @@ async fn a_profile_that_is_empty_or_gone_for_a_moment_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_broken_profile_that_is_not_active_is_shown_and_harms_nobody() {
+    let (mut fleet, before) = fleet(&["alpha"]).await;
+    std::fs::write(
+        fleet.path("profiles/other.toml"),
+        "[servers.x]\nmodle = 1\n",
+    )
+    .unwrap();
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let shown = fleet.magictl(&["status"]).await.expect_code(0);
+    assert!(
+        shown.all().contains("profile other cannot be activated"),
+        "{shown:?}"
+    );
+    assert_eq!(pids(&fleet.all_ready(1).await), pids(&before));
+}
+
+#[tokio::test]
 async fn sighup_reloads() {
     let (mut fleet, _) = fleet(&["alpha"]).await;
     fleet.save(&servers(&["alpha", "beta"]));

@@ -5,7 +5,7 @@
 //! plans and timers change the first; the kernel and llama-server change the second. Neither is
 //! ever derived from the other. The public state that `status` shows is a projection of both.
 //!
-//! [`step`] is the whole rule: a state, an event and the time give the next state and the actions
+//! [`step()`] is the whole rule: a state, an event and the time give the next state and the actions
 //! that the shell (`supervisor::server`) has to perform. It is total. Every event means something in
 //! every state, even if it means nothing, so an event that arrives late, twice or in an order that
 //! nobody thought of cannot bring a server into a state that has no way out. Events about a process
@@ -47,7 +47,9 @@
 //! that moment has come.
 
 pub mod classify;
+mod commands;
 pub mod exit;
+mod failure;
 mod history;
 mod liveness;
 pub mod policy;

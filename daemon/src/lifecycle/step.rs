@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use super::exit::{Exit, ExitClass, Prospect};
-use super::history::Judgement;
-use super::policy::{Policy, RestartMode};
-use super::state::{
-    Desired, Ending, FailedCause, LastExit, Phase, Process, Rung, State, StopCause, StopReason,
-};
+use super::exit::{Exit, ExitClass};
+use super::policy::Policy;
+use super::state::{Desired, Ending, LastExit, Phase, Process, Rung, State, StopCause, StopReason};
 use crate::moment::Moment;
 
 /// What can happen to a server.
@@ -120,11 +117,11 @@ pub fn step(state: &State, event: Event, now: Moment) -> (State, Vec<Action>) {
     (next.state, next.actions)
 }
 
-/// A step under way.
-struct Step {
-    state: State,
-    actions: Vec<Action>,
-    now: Moment,
+/// A step under way. What commands do is in `commands`, what follows a failure in `failure`.
+pub(super) struct Step {
+    pub(super) state: State,
+    pub(super) actions: Vec<Action>,
+    pub(super) now: Moment,
 }
 
 impl Step {
@@ -161,172 +158,6 @@ impl Step {
             } => self.stuck(incarnation, obstacle),
             Event::Gone { incarnation } => self.gone(incarnation),
             Event::Timer => self.timer(),
-        }
-    }
-
-    // Commands: they change what is desired, and what can be changed at once.
-
-    fn start(&mut self) {
-        self.state.desired = Desired::Running;
-        match self.state.phase.clone() {
-            Phase::Stopped(_) | Phase::Backoff { .. } | Phase::Failed { .. } => {
-                self.state.history.begin_anew();
-                self.queue();
-            }
-            Phase::Draining {
-                process,
-                ready_since,
-                cause: StopCause::Stop(_),
-                ..
-            } => self.ready(process, ready_since),
-            Phase::Stopping { .. } => {
-                self.state.history.begin_anew();
-                self.state.start_asked = true;
-            }
-            // What is asked for is under way.
-            Phase::Queued
-            | Phase::Spawning { .. }
-            | Phase::Loading { .. }
-            | Phase::Ready { .. }
-            | Phase::Draining { .. } => {}
-        }
-    }
-
-    fn stop(&mut self, reason: StopReason) {
-        self.state.desired = Desired::Stopped(reason);
-        self.state.start_asked = false;
-        match self.state.phase.clone() {
-            Phase::Stopped(_) | Phase::Queued | Phase::Backoff { .. } | Phase::Failed { .. } => {
-                self.state.phase = Phase::Stopped(reason)
-            }
-            Phase::Loading { process, .. } => {
-                self.terminate(process, Ending::Asked(StopCause::Stop(reason)), None)
-            }
-            Phase::Ready { process, since } => self.drain(process, since, StopCause::Stop(reason)),
-            // The drain goes on, for the newer cause.
-            Phase::Draining {
-                process,
-                ready_since,
-                until,
-                ..
-            } => {
-                self.state.phase = Phase::Draining {
-                    process,
-                    ready_since,
-                    until,
-                    cause: StopCause::Stop(reason),
-                };
-            }
-            // Its end looks at `desired`.
-            Phase::Spawning { .. } | Phase::Stopping { .. } => {}
-        }
-    }
-
-    /// Ends what runs and starts it again.
-    fn renew(&mut self, cause: StopCause) {
-        self.state.history.begin_anew();
-        match self.state.phase.clone() {
-            Phase::Stopped(_) | Phase::Backoff { .. } | Phase::Failed { .. } => self.queue(),
-            // It has not begun: it begins with what is new.
-            Phase::Queued => {}
-            Phase::Spawning { incarnation, .. } => {
-                self.state.start_asked = true;
-                self.state.phase = Phase::Spawning {
-                    incarnation,
-                    given_up: true,
-                };
-            }
-            Phase::Loading { process, .. } => {
-                self.state.start_asked = true;
-                self.terminate(process, Ending::Asked(cause), None);
-            }
-            Phase::Ready { process, since } => {
-                self.state.start_asked = true;
-                self.drain(process, since, cause);
-            }
-            Phase::Draining {
-                process,
-                ready_since,
-                until,
-                ..
-            } => {
-                self.state.start_asked = true;
-                self.state.phase = Phase::Draining {
-                    process,
-                    ready_since,
-                    until,
-                    cause,
-                };
-            }
-            Phase::Stopping { .. } => self.state.start_asked = true,
-        }
-    }
-
-    /// Sees to it that what is left of the old definition is not taken up again by a start.
-    fn outdate(&mut self) {
-        self.state.history.begin_anew();
-        match &mut self.state.phase {
-            Phase::Spawning { given_up, .. } => *given_up = true,
-            Phase::Draining { cause, .. } => *cause = StopCause::Replace,
-            Phase::Stopped(_)
-            | Phase::Queued
-            | Phase::Loading { .. }
-            | Phase::Ready { .. }
-            | Phase::Stopping { .. }
-            | Phase::Backoff { .. }
-            | Phase::Failed { .. } => {}
-        }
-    }
-
-    fn hurry(&mut self) {
-        match self.state.phase.clone() {
-            Phase::Draining {
-                process,
-                ready_since,
-                cause,
-                ..
-            } => {
-                let ready_for = self.now.since(ready_since);
-                self.kill(process, Ending::Asked(cause), Some(ready_for), None);
-            }
-            Phase::Stopping {
-                process,
-                rung: Rung::Terminate { .. },
-                ending,
-                ready_for,
-                obstacle,
-            } => self.kill(process, ending, ready_for, obstacle),
-            Phase::Stopped(_)
-            | Phase::Queued
-            | Phase::Spawning { .. }
-            | Phase::Loading { .. }
-            | Phase::Ready { .. }
-            | Phase::Stopping {
-                rung: Rung::Kill, ..
-            }
-            | Phase::Backoff { .. }
-            | Phase::Failed { .. } => {}
-        }
-    }
-
-    fn healed(&mut self) {
-        match self.state.phase {
-            Phase::Failed {
-                cause: FailedCause::Prospect,
-                ..
-            } => {
-                self.state.history.begin_anew();
-                self.queue();
-            }
-            Phase::Stopped(_)
-            | Phase::Queued
-            | Phase::Spawning { .. }
-            | Phase::Loading { .. }
-            | Phase::Ready { .. }
-            | Phase::Draining { .. }
-            | Phase::Stopping { .. }
-            | Phase::Backoff { .. }
-            | Phase::Failed { .. } => {}
         }
     }
 
@@ -570,49 +401,6 @@ impl Step {
         }
     }
 
-    /// Decides what follows a failure, once nothing of the incarnation is left.
-    fn after_failure(&mut self, exit: Arc<Exit>, ready_for: Option<std::time::Duration>) {
-        if let Desired::Stopped(reason) = self.state.desired {
-            self.state.phase = Phase::Stopped(reason);
-            return;
-        }
-        if self.state.start_asked {
-            self.queue();
-            return;
-        }
-        match self.state.policy.restart.mode {
-            RestartMode::Always => {}
-            RestartMode::OnFailure | RestartMode::Never if exit.is_success() => {
-                self.state.phase = Phase::Stopped(StopReason::Exited);
-                return;
-            }
-            RestartMode::OnFailure => {}
-            RestartMode::Never => {
-                self.fail(exit, FailedCause::Policy, None);
-                return;
-            }
-        }
-        let half_open = self.now + self.state.policy.restart.half_open_after;
-        match exit.prospect {
-            Prospect::Permanent => self.fail(exit, FailedCause::Prospect, None),
-            Prospect::Blocked => self.fail(exit, FailedCause::Prospect, Some(half_open)),
-            Prospect::Transient => {
-                let policy = &self.state.policy.restart;
-                match self.state.history.note_failure(policy, ready_for, self.now) {
-                    Judgement::GiveUp(count) => {
-                        self.fail(exit, FailedCause::TooMany(count), Some(half_open));
-                    }
-                    Judgement::Retry(wait) => {
-                        self.state.phase = Phase::Backoff {
-                            until: self.now + wait,
-                            exit,
-                        };
-                    }
-                }
-            }
-        }
-    }
-
     // Timers.
 
     fn timer(&mut self) {
@@ -658,18 +446,18 @@ impl Step {
 
     // Entering a phase.
 
-    fn queue(&mut self) {
+    pub(super) fn queue(&mut self) {
         self.state.start_asked = false;
         self.state.phase = Phase::Queued;
         self.actions.push(Action::AwaitTurn);
     }
 
-    fn ready(&mut self, process: Process, since: Moment) {
+    pub(super) fn ready(&mut self, process: Process, since: Moment) {
         self.state.phase = Phase::Ready { process, since };
         self.actions.push(Action::Watch(process));
     }
 
-    fn drain(&mut self, process: Process, ready_since: Moment, cause: StopCause) {
+    pub(super) fn drain(&mut self, process: Process, ready_since: Moment, cause: StopCause) {
         self.state.phase = Phase::Draining {
             process,
             ready_since,
@@ -679,7 +467,7 @@ impl Step {
         self.actions.push(Action::Drain(process));
     }
 
-    fn terminate(
+    pub(super) fn terminate(
         &mut self,
         process: Process,
         ending: Ending,
@@ -697,7 +485,7 @@ impl Step {
         self.actions.push(Action::Terminate(process));
     }
 
-    fn kill(
+    pub(super) fn kill(
         &mut self,
         process: Process,
         ending: Ending,
@@ -712,14 +500,6 @@ impl Step {
             obstacle,
         };
         self.actions.push(Action::KillTree(process));
-    }
-
-    fn fail(&mut self, exit: Arc<Exit>, cause: FailedCause, retry_at: Option<Moment>) {
-        self.state.phase = Phase::Failed {
-            exit,
-            cause,
-            retry_at,
-        };
     }
 
     fn note_exit(&mut self, incarnation: u64, exit: Arc<Exit>) {

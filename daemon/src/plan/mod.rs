@@ -1,6 +1,6 @@
 //! The difference between what is defined and what should be, as steps per server.
 //!
-//! [`plan`] is pure, and [`compare`] is the one place that decides whether an edit needs a new
+//! [`plan()`] is pure, and [`compare()`] is the one place that decides whether an edit needs a new
 //! incarnation: what reaches the process (its binary, its arguments, its environment, its endpoint,
 //! its model) does; everything else is applied to the server as it runs.
 

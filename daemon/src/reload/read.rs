@@ -14,6 +14,9 @@ use crate::lifecycle::Policy;
 use crate::name::ServerName;
 use crate::plan::{Definition, Launch, Model};
 
+/// Inactive profiles that are looked at.
+const MOST_PROFILES: usize = 200;
+
 /// What reading starts from.
 pub(super) struct Inputs {
     pub(super) locations: Locations,
@@ -30,6 +33,8 @@ pub(super) struct Content {
     daemon: Option<String>,
     profile_path: PathBuf,
     profile: Option<String>,
+    /// What is told of profiles that are not active.
+    inactive: Vec<Told>,
 }
 
 /// What reading has brought.
@@ -85,6 +90,7 @@ impl Read {
                 daemon: None,
                 profile_path: PathBuf::new(),
                 profile: None,
+                inactive: Vec::new(),
             },
             daemon: None,
             profile: None,
@@ -139,8 +145,43 @@ pub(super) fn read(inputs: &Inputs) -> Read {
         define(&profile, &in_force, inputs, &mut read);
         read.profile = Some(profile.name);
     }
+    check_inactive_profiles(&in_force, &mut read);
     read.daemon = daemon;
     read
+}
+
+/// Tells of profiles that could not be activated. They are nobody's problem yet.
+fn check_inactive_profiles(daemon: &DaemonConfig, read: &mut Read) {
+    let Ok(entries) = std::fs::read_dir(&daemon.profiles_dir) else {
+        return;
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths.iter().take(MOST_PROFILES) {
+        let is_profile = path.extension().is_some_and(|ending| ending == "toml");
+        let name = path.file_stem().and_then(|stem| stem.to_str());
+        let Some(name) = name.filter(|name| is_profile && !name.starts_with('.')) else {
+            continue;
+        };
+        if name == daemon.active_profile.name {
+            continue;
+        }
+        let errors = match source(path) {
+            Ok(Some(file)) => config::parse_profile(name, &file, daemon).err(),
+            Ok(None) => None,
+            Err(error) => Some(vec![error]),
+        };
+        if let Some(first) = errors.as_ref().and_then(|errors| errors.first()) {
+            let message = format!("profile {name} cannot be activated: {}", first.message);
+            let warning = Diagnostic::warning(message, first.help.clone());
+            let warning = match &first.origin {
+                Some(origin) => warning.at(origin.clone()),
+                None => warning,
+            };
+            read.content.inactive.push(Told::new(&warning, &[]));
+        }
+    }
+    read.warnings.extend(read.content.inactive.clone());
 }
 
 fn command_line_paths(paths: &[PathBuf]) -> Vec<ScanPath> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use magi_proto::v1::ServerState;
 use magi_tests::harness::{Fleet, NotifySocket, Server};
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
 /// How often each short thing is done.
@@ -170,14 +172,12 @@ async fn idle() -> Vec<Figure> {
     ]
 }
 
-/// CPU time of all threads, from the scheduler's clock: `stat` counts in steps of 10 ms.
+/// CPU time of all threads, also of those that have ended.
 fn cpu_seconds(pid: u32) -> f64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("magid runs");
-    let nanoseconds = tasks.filter_map(|task| {
-        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<f64>().ok()
-    });
-    nanoseconds.sum::<f64>() / 1e9
+    let pid = Pid::from_raw(i32::try_from(pid).expect("Linux has smaller process ids"));
+    let clock = ClockId::pid_cpu_clock_id(pid).expect("magid runs");
+    let time = clock.now().expect("a process's clock can be read");
+    Duration::from(time).as_secs_f64()
 }
 
 fn resident(pid: u32) -> f64 {

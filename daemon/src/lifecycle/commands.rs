@@ -1,0 +1,171 @@
+//! What operators and plans ask of a server: they change what is desired, and what can be changed at
+//! once.
+
+use super::state::{Desired, Ending, FailedCause, Phase, Rung, StopCause, StopReason};
+use super::step::Step;
+
+impl Step {
+    pub(super) fn start(&mut self) {
+        self.state.desired = Desired::Running;
+        match self.state.phase.clone() {
+            Phase::Stopped(_) | Phase::Backoff { .. } | Phase::Failed { .. } => {
+                self.state.history.begin_anew();
+                self.queue();
+            }
+            Phase::Draining {
+                process,
+                ready_since,
+                cause: StopCause::Stop(_),
+                ..
+            } => self.ready(process, ready_since),
+            Phase::Stopping { .. } => {
+                self.state.history.begin_anew();
+                self.state.start_asked = true;
+            }
+            // What is asked for is under way.
+            Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { .. } => {}
+        }
+    }
+
+    pub(super) fn stop(&mut self, reason: StopReason) {
+        self.state.desired = Desired::Stopped(reason);
+        self.state.start_asked = false;
+        match self.state.phase.clone() {
+            Phase::Stopped(_) | Phase::Queued | Phase::Backoff { .. } | Phase::Failed { .. } => {
+                self.state.phase = Phase::Stopped(reason)
+            }
+            Phase::Loading { process, .. } => {
+                self.terminate(process, Ending::Asked(StopCause::Stop(reason)), None)
+            }
+            Phase::Ready { process, since } => self.drain(process, since, StopCause::Stop(reason)),
+            // The drain goes on, for the newer cause.
+            Phase::Draining {
+                process,
+                ready_since,
+                until,
+                ..
+            } => {
+                self.state.phase = Phase::Draining {
+                    process,
+                    ready_since,
+                    until,
+                    cause: StopCause::Stop(reason),
+                };
+            }
+            // Its end looks at `desired`.
+            Phase::Spawning { .. } | Phase::Stopping { .. } => {}
+        }
+    }
+
+    /// Ends what runs and starts it again.
+    pub(super) fn renew(&mut self, cause: StopCause) {
+        self.state.history.begin_anew();
+        match self.state.phase.clone() {
+            Phase::Stopped(_) | Phase::Backoff { .. } | Phase::Failed { .. } => self.queue(),
+            // It has not begun: it begins with what is new.
+            Phase::Queued => {}
+            Phase::Spawning { incarnation, .. } => {
+                self.state.start_asked = true;
+                self.state.phase = Phase::Spawning {
+                    incarnation,
+                    given_up: true,
+                };
+            }
+            Phase::Loading { process, .. } => {
+                self.state.start_asked = true;
+                self.terminate(process, Ending::Asked(cause), None);
+            }
+            Phase::Ready { process, since } => {
+                self.state.start_asked = true;
+                self.drain(process, since, cause);
+            }
+            Phase::Draining {
+                process,
+                ready_since,
+                until,
+                ..
+            } => {
+                self.state.start_asked = true;
+                self.state.phase = Phase::Draining {
+                    process,
+                    ready_since,
+                    until,
+                    cause,
+                };
+            }
+            Phase::Stopping { .. } => self.state.start_asked = true,
+        }
+    }
+
+    /// Sees to it that what is left of the old definition is not taken up again by a start.
+    pub(super) fn outdate(&mut self) {
+        self.state.history.begin_anew();
+        match &mut self.state.phase {
+            Phase::Spawning { given_up, .. } => *given_up = true,
+            Phase::Draining { cause, .. } => *cause = StopCause::Replace,
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    pub(super) fn hurry(&mut self) {
+        match self.state.phase.clone() {
+            Phase::Draining {
+                process,
+                ready_since,
+                cause,
+                ..
+            } => {
+                let ready_for = self.now.since(ready_since);
+                self.kill(process, Ending::Asked(cause), Some(ready_for), None);
+            }
+            Phase::Stopping {
+                process,
+                rung: Rung::Terminate { .. },
+                ending,
+                ready_for,
+                obstacle,
+            } => self.kill(process, ending, ready_for, obstacle),
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Stopping {
+                rung: Rung::Kill, ..
+            }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    pub(super) fn healed(&mut self) {
+        match self.state.phase {
+            Phase::Failed {
+                cause: FailedCause::Prospect,
+                ..
+            } => {
+                self.state.history.begin_anew();
+                self.queue();
+            }
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The owner of the fleet.
+//!
+//! It never waits for a server: each is told what to do through its own queue, and whoever asked is
+//! given the receivers that tell when it is done.
+
+mod apply;
+mod owner;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::record::Record;
+use super::server::{Explanation, Survivor};
+use crate::name::ServerName;
+use crate::plan::{Definition, Step};
+
+pub use owner::spawn;
+
+/// Commands that may wait. Each takes the fleet microseconds.
+const QUEUE: usize = 256;
+
+/// What can be asked of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To run.
+    Start,
+    /// To stop.
+    Stop,
+    /// To run as a new incarnation.
+    Restart,
+}
+
+/// Which servers are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// All of them; for a restart, those that should run.
+    All,
+    /// These, by name or alias.
+    Names(Vec<String>),
+}
+
+/// A server that was asked for something.
+#[derive(Debug)]
+pub struct Pending {
+    /// The server.
+    pub server: ServerName,
+    /// Ends when it has been done, or has failed.
+    pub done: oneshot::Receiver<()>,
+    /// Whether this request touched it. If not, something that was asked before is under way.
+    pub touched: bool,
+}
+
+/// Why nothing was asked of any server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// One of the names is no server's.
+    #[error("cannot find a server named {name:?}{}", near_text(.near))]
+    NoSuchServer {
+        /// The name.
+        name: String,
+        /// A name like it.
+        near: Option<String>,
+    },
+    /// magid ends.
+    #[error("cannot take commands: magid is shutting down")]
+    ShuttingDown,
+    /// Too much was asked.
+    #[error("cannot take more commands for {what} now: try again")]
+    Busy {
+        /// What is too busy.
+        what: String,
+    },
+}
+
+fn near_text(near: &Option<String>) -> String {
+    match near {
+        Some(near) => format!("; did you mean {near:?}?"),
+        None => "; `magictl status` lists them".to_owned(),
+    }
+}
+
+/// How a configuration is to be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Not at all: only the steps are wanted.
+    Plan,
+    /// As far as it goes: a server without its model fails, and the others come up.
+    Start,
+    /// As a whole or not at all: a new or changed server needs its model.
+    Reload,
+}
+
+/// What came of a configuration.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// New or changed servers without a model, and why. Unless it is the start, nothing is applied if
+    /// there are any.
+    pub missing: Vec<(ServerName, String)>,
+    /// The servers that were touched.
+    pub pending: Vec<Pending>,
+}
+
+enum Request {
+    Ask(
+        Ask,
+        Selector,
+        oneshot::Sender<Result<Vec<Pending>, AskError>>,
+    ),
+    Apply(
+        BTreeMap<ServerName, Definition>,
+        Mode,
+        oneshot::Sender<Result<Outcome, AskError>>,
+    ),
+    Explain(
+        String,
+        oneshot::Sender<Result<(ServerName, oneshot::Receiver<Explanation>), AskError>>,
+    ),
+    Forget(ServerName, u64),
+    Shutdown(oneshot::Sender<BTreeSet<ServerName>>),
+    Hurry,
+    Stopped,
+}
+
+/// A handle on the owner of the fleet.
+#[derive(Clone, Debug)]
+pub struct FleetHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl FleetHandle {
+    /// Asks something of servers.
+    ///
+    /// # Errors
+    ///
+    /// Then nothing was asked of any.
+    pub async fn ask(&self, ask: Ask, selector: Selector) -> Result<Vec<Pending>, AskError> {
+        self.request(|reply| Request::Ask(ask, selector, reply))
+            .await?
+    }
+
+    /// Plans or applies a configuration.
+    ///
+    /// # Errors
+    ///
+    /// Then nothing was applied.
+    pub async fn apply(
+        &self,
+        definitions: BTreeMap<ServerName, Definition>,
+        mode: Mode,
+    ) -> Result<Outcome, AskError> {
+        self.request(|reply| Request::Apply(definitions, mode, reply))
+            .await?
+    }
+
+    /// Everything that is known of a server.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such server, or it is too busy.
+    pub async fn explain(&self, name: String) -> Result<(ServerName, Explanation), AskError> {
+        let (name, explanation) = self
+            .request(|reply| Request::Explain(name, reply))
+            .await??;
+        match explanation.await {
+            Ok(explanation) => Ok((name, explanation)),
+            Err(_) => Err(AskError::NoSuchServer {
+                name: name.to_string(),
+                near: None,
+            }),
+        }
+    }
+
+    /// Stops all servers and ends the fleet. Gives the servers of which something is left.
+    pub async fn shut_down(&self) -> BTreeSet<ServerName> {
+        let (reply, answer) = oneshot::channel();
+        // Waits for its turn rather than be refused: there is no second try.
+        let _ = self.requests.send(Request::Shutdown(reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Shortens a shutdown that is under way.
+    pub async fn hurry(&self) {
+        let _ = self.requests.send(Request::Hurry).await;
+    }
+
+    async fn request<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, AskError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .try_send(request(reply))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AskError::Busy {
+                    what: "the fleet".to_owned(),
+                },
+                mpsc::error::TrySendError::Closed(_) => AskError::ShuttingDown,
+            })?;
+        answer.await.map_err(|_| AskError::ShuttingDown)
+    }
+}
+
+/// What an earlier magid left behind.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    /// The records of all servers that ever ran.
+    pub records: BTreeMap<ServerName, Record>,
+    /// What still runs, by server.
+    pub survivors: BTreeMap<ServerName, Survivor>,
+    /// The servers that an operator stopped.
+    pub stopped: BTreeSet<ServerName>,
+}

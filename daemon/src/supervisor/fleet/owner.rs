@@ -1,0 +1,305 @@
+//! The task that owns the fleet: its loop, its commands, its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Ask, AskError, FleetHandle, Inheritance, Pending, Request, Selector};
+use crate::lifecycle::{Event, StopReason};
+use crate::name::ServerName;
+use crate::plan::Definition;
+use crate::supervisor::context::Context;
+use crate::supervisor::events::{Happening, Kind};
+use crate::supervisor::memory::Memory;
+use crate::supervisor::record::Record;
+use crate::supervisor::server::{Command, Explanation, ServerHandle, Survivor};
+
+/// What a shutdown may take beyond the longest drain and stop, before it gets impatient.
+const SHUTDOWN_SLACK: Duration = Duration::from_secs(1);
+
+/// How long killed processes may take to be gone, when magid wants to end.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the fleet knows of a server.
+pub(super) struct Member {
+    pub(super) handle: ServerHandle,
+    pub(super) definition: Arc<Definition>,
+    /// Whether it should run.
+    pub(super) wanted: bool,
+    /// It is no longer defined, and forgotten once it is stopped: the number of that removal.
+    pub(super) removed: Option<u64>,
+}
+
+/// What [`super`] is a handle on. How configurations are applied is in `apply`.
+pub(super) struct Fleet {
+    pub(super) context: Arc<Context>,
+    pub(super) requests: mpsc::WeakSender<Request>,
+    pub(super) members: BTreeMap<ServerName, Member>,
+    pub(super) records: BTreeMap<ServerName, Record>,
+    pub(super) survivors: BTreeMap<ServerName, Survivor>,
+    /// Servers that an operator stopped, defined or not.
+    pub(super) stopped: BTreeSet<ServerName>,
+    pub(super) memory: Memory,
+    pub(super) removals: u64,
+    pub(super) shutdown: Option<oneshot::Sender<BTreeSet<ServerName>>>,
+}
+
+/// Starts the owner of the fleet. `watchdog` is the time between two signs of life to systemd.
+pub fn spawn(
+    context: Arc<Context>,
+    inheritance: Inheritance,
+    memory: Memory,
+    watchdog: Option<Duration>,
+) -> FleetHandle {
+    let (requests, inbox) = mpsc::channel(super::QUEUE);
+    let fleet = Fleet {
+        context,
+        requests: requests.downgrade(),
+        members: BTreeMap::new(),
+        records: inheritance.records,
+        survivors: inheritance.survivors,
+        stopped: inheritance.stopped,
+        memory,
+        removals: 0,
+        shutdown: None,
+    };
+    tokio::spawn(fleet.run(inbox, watchdog));
+    FleetHandle { requests }
+}
+
+impl Fleet {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Request>, watchdog: Option<Duration>) {
+        let mut sign_of_life = watchdog.map(tokio::time::interval);
+        loop {
+            let tick = async {
+                match &mut sign_of_life {
+                    Some(interval) => {
+                        interval.tick().await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            // Both arms are cancel-safe: a message or a tick that was not taken is still there.
+            tokio::select! {
+                request = inbox.recv() => match request {
+                    Some(Request::Stopped) | None => break,
+                    Some(request) => self.take(request),
+                },
+                () = tick => crate::notify::watchdog(),
+            }
+        }
+        self.end().await;
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Ask(ask, selector, reply) => {
+                let _ = reply.send(self.ask(ask, &selector));
+            }
+            Request::Apply(definitions, mode, reply) => {
+                let _ = reply.send(self.apply(definitions, mode));
+            }
+            Request::Explain(name, reply) => {
+                let _ = reply.send(self.explain(&name));
+            }
+            Request::Forget(name, removal) => self.forget(&name, removal),
+            Request::Shutdown(reply) => self.begin_shutdown(reply),
+            Request::Hurry => self.tell_all(|| Event::Hurry),
+            // Ends the loop.
+            Request::Stopped => {}
+        }
+    }
+
+    // Commands.
+
+    fn ask(&mut self, ask: Ask, selector: &Selector) -> Result<Vec<Pending>, AskError> {
+        self.check_open()?;
+        let names = self.select(ask, selector)?;
+        self.check_room(&names)?;
+        let pending = names
+            .into_iter()
+            .map(|server| {
+                let done = self.ask_one(ask, &server);
+                Pending {
+                    server,
+                    done,
+                    touched: true,
+                }
+            })
+            .collect();
+        self.memory.remember(self.stopped.clone());
+        Ok(pending)
+    }
+
+    fn ask_one(&mut self, ask: Ask, server: &ServerName) -> oneshot::Receiver<()> {
+        let (event, wanted) = match ask {
+            Ask::Start => (Event::Start, true),
+            Ask::Restart => (Event::Restart, true),
+            Ask::Stop => (Event::Stop(StopReason::Requested), false),
+        };
+        if wanted {
+            self.stopped.remove(server);
+        } else {
+            self.stopped.insert(server.clone());
+        }
+        let (done, finished) = oneshot::channel();
+        if let Some(member) = self.members.get_mut(server) {
+            member.wanted = wanted;
+            tell(member, Command::Ask(event, Some(done)));
+        }
+        finished
+    }
+
+    fn select(&self, ask: Ask, selector: &Selector) -> Result<BTreeSet<ServerName>, AskError> {
+        match selector {
+            Selector::All => {
+                let defined = self.defined();
+                let meant = defined.filter(|(_, member)| ask != Ask::Restart || member.wanted);
+                Ok(meant.map(|(name, _)| name.clone()).collect())
+            }
+            Selector::Names(names) => names.iter().map(|name| self.resolve(name)).collect(),
+        }
+    }
+
+    /// The servers of the active profile, without those that are on their way out.
+    pub(super) fn defined(&self) -> impl Iterator<Item = (&ServerName, &Member)> {
+        self.members
+            .iter()
+            .filter(|(_, member)| member.removed.is_none())
+    }
+
+    fn resolve(&self, name: &str) -> Result<ServerName, AskError> {
+        let is_meant = |server: &ServerName, member: &Member| {
+            let mut aliases = member.definition.aliases.iter();
+            server.as_str() == name || aliases.any(|alias| alias.as_str() == name)
+        };
+        let found = self
+            .defined()
+            .find(|(server, member)| is_meant(server, member));
+        found.map(|(server, _)| server.clone()).ok_or_else(|| {
+            let likeness = |known: &str| strsim::jaro_winkler(name, known);
+            let near = self
+                .defined()
+                .map(|(server, _)| (likeness(server.as_str()), server))
+                .filter(|(likeness, _)| *likeness > 0.8)
+                .max_by(|(a, _), (b, _)| a.total_cmp(b));
+            AskError::NoSuchServer {
+                name: name.to_owned(),
+                near: near.map(|(_, server)| server.to_string()),
+            }
+        })
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), AskError> {
+        match self.shutdown {
+            Some(_) => Err(AskError::ShuttingDown),
+            None => Ok(()),
+        }
+    }
+
+    /// Only the fleet writes to the servers' queues, so room that is there now is there when it is
+    /// used: a command reaches all the servers it names, or none.
+    pub(super) fn check_room<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a ServerName>,
+    ) -> Result<(), AskError> {
+        let members = names
+            .into_iter()
+            .filter_map(|name| self.members.get_key_value(name));
+        let busy = members
+            .into_iter()
+            .find(|(_, member)| !member.handle.has_room());
+        match busy {
+            Some((name, _)) => Err(AskError::Busy {
+                what: name.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn explain(
+        &self,
+        name: &str,
+    ) -> Result<(ServerName, oneshot::Receiver<Explanation>), AskError> {
+        let name = self.resolve(name)?;
+        self.check_room([&name])?;
+        let (reply, explanation) = oneshot::channel();
+        if let Some(member) = self.members.get(&name) {
+            tell(member, Command::Explain(reply));
+        }
+        Ok((name, explanation))
+    }
+
+    // The end.
+
+    fn begin_shutdown(&mut self, reply: oneshot::Sender<BTreeSet<ServerName>>) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        self.shutdown = Some(reply);
+        let event =
+            Happening::of_daemon(Kind::DaemonStopping, "shutdown", "magid is shutting down");
+        self.context.events.record(event);
+        let policies = self
+            .members
+            .values()
+            .map(|member| &member.definition.policy);
+        let longest = policies
+            .map(|policy| policy.drain_timeout + policy.stop_timeout)
+            .max();
+        let mut all = Vec::new();
+        for member in self.members.values() {
+            let (done, finished) = oneshot::channel();
+            tell(
+                member,
+                Command::Ask(Event::Stop(StopReason::Shutdown), Some(done)),
+            );
+            all.push(finished);
+        }
+        let requests = self.requests.clone();
+        let patience = longest.unwrap_or_default() + SHUTDOWN_SLACK;
+        tokio::spawn(async move {
+            let stopped = async {
+                for finished in all {
+                    let _ = finished.await;
+                }
+            };
+            tokio::pin!(stopped);
+            if tokio::time::timeout(patience, &mut stopped).await.is_err() {
+                if let Some(requests) = requests.upgrade() {
+                    let _ = requests.send(Request::Hurry).await;
+                }
+                let _ = tokio::time::timeout(LAST_PATIENCE, stopped).await;
+            }
+            if let Some(requests) = requests.upgrade() {
+                let _ = requests.send(Request::Stopped).await;
+            }
+        });
+    }
+
+    fn tell_all(&mut self, event: impl Fn() -> Event) {
+        for member in self.members.values() {
+            tell(member, Command::Ask(event(), None));
+        }
+    }
+
+    async fn end(self) {
+        self.memory.close().await;
+        let board = self.context.board.read();
+        let left = board.rows.iter().filter(|(_, (_, row))| row.pid.is_some());
+        let left = left.map(|(name, _)| name.clone()).collect();
+        if let Some(reply) = self.shutdown {
+            let _ = reply.send(left);
+        }
+    }
+}
+
+/// Tells a server something. There is room: see [`Fleet::check_room`]; a shutdown that finds none has
+/// found a server that does not take its messages, and goes on to its deadline.
+pub(super) fn tell(member: &Member, command: Command) {
+    if let Err(error) = member.handle.tell(command) {
+        tracing::error!(server = %member.definition.name, "{error}");
+    }
+}
