@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::level_filters::LevelFilter;
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format;
@@ -12,6 +13,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogLevel;
 use crate::logs::journal;
+
+/// What systemd calls the levels.
+const PRIORITIES: PriorityMappings = PriorityMappings {
+    error: Priority::Error,
+    warn: Priority::Warning,
+    info: Priority::Informational,
+    debug: Priority::Debug,
+    trace: Priority::Debug,
+};
 
 /// Starts logging. True: it goes to the journal.
 pub(super) fn start(level: LogLevel) -> bool {
@@ -32,6 +42,7 @@ pub(super) fn start(level: LogLevel) -> bool {
         let ours = ours.with_target(journal::TARGET, LevelFilter::DEBUG);
         let layer = layer
             .with_field_prefix(None)
+            .with_priority_mappings(PRIORITIES)
             .with_syslog_identifier("magid".to_owned());
         tracing_subscriber::registry()
             .with(layer.with_filter(ours))

@@ -196,8 +196,8 @@ impl EventReader {
 /// The journal's fields are upper case there; on a terminal only the message is for people.
 fn log(happening: &Happening) {
     let (server, incarnation) = match &happening.server {
-        Some((name, incarnation)) => (name.as_str(), incarnation.unwrap_or(0)),
-        None => ("", 0),
+        Some((name, incarnation)) => (Some(name.as_str()), *incarnation),
+        None => (None, None),
     };
     let worrying = match happening.kind {
         Kind::ConfigRefused | Kind::SurvivorFound => true,
