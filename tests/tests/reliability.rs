@@ -26,7 +26,7 @@ async fn times(fleet: &Fleet, state: ServerState, reason: &str) -> Vec<f64> {
 async fn r02_the_gaps_between_restarts_follow_the_curve() {
     let mut fleet = Fleet::new();
     fleet.set("restart.initial_delay", "100ms");
-    fleet.set("restart.max_delay", "400ms");
+    fleet.set("restart.max_delay", "200ms");
     let failures = full(6, 100);
     fleet.set("restart.max_failures", failures);
     fleet.save(&[Server::faulty("alpha").fault("exit-loaded:code=3")]);
@@ -52,7 +52,7 @@ async fn r02_the_gaps_between_restarts_follow_the_curve() {
                     "a gap of {gap} s is above {curve} s"
                 );
                 worst = worst.max(gap / curve);
-                curve = (curve * 2.0).min(0.4);
+                curve = (curve * 2.0).min(0.2);
             }
             _ => {}
         }

@@ -309,6 +309,27 @@ async fn a_port_held_by_a_stranger_fails_that_server_and_no_other() {
     fleet.ready("beta").await;
 }
 
+#[tokio::test]
+async fn two_servers_can_swap_their_ports() {
+    let mut fleet = Fleet::new();
+    let (one, two) = (fleet.port(0), fleet.port(1));
+    let profile = |a: u16, b: u16| {
+        [
+            Server::faulty("alpha").set("port", a),
+            Server::faulty("beta").set("port", b),
+        ]
+    };
+    fleet.save(&profile(one, two));
+    fleet.start().await;
+    fleet.all_ready(2).await;
+    fleet.save(&profile(two, one));
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let after = fleet.all_ready(2).await;
+    assert_eq!(after["alpha"].port, Some(two.into()));
+    assert_eq!(after["beta"].port, Some(one.into()));
+    assert_eq!(after["alpha"].restarts + after["beta"].restarts, 0);
+}
+
 /// R23: a storm of writes is few reloads, and the last content wins.
 #[tokio::test]
 async fn r23_a_storm_of_writes_ends_with_the_last_content() {

@@ -7,14 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::name::ServerName;
 use crate::process::sockets::{Holder, holder};
 
 /// Requests that may wait: one for each start that is under way, and room for bursts.
 const QUEUE: usize = 1024;
+
+/// How long a port that another server has is waited for: about a drain and a stop.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a server needs.
 #[derive(Clone, Debug)]
@@ -85,6 +90,8 @@ enum Request {
 pub struct Ports {
     requests: mpsc::Sender<Request>,
     fixed: watch::Sender<BTreeMap<u16, ServerName>>,
+    /// Changes whenever a port was given back.
+    released: watch::Receiver<()>,
 }
 
 impl Ports {
@@ -92,16 +99,38 @@ impl Ports {
     pub fn spawn() -> Self {
         let (requests, inbox) = mpsc::channel(QUEUE);
         let (fixed, reserved) = watch::channel(BTreeMap::new());
-        tokio::spawn(run(inbox, reserved));
-        Self { requests, fixed }
+        let (tell, released) = watch::channel(());
+        tokio::spawn(run(inbox, reserved, tell));
+        Self {
+            requests,
+            fixed,
+            released,
+        }
     }
 
-    /// Takes a port for a server; it is the server's until [`Ports::release`].
+    /// Takes a port for a server; it is the server's until [`Ports::release`]. A port that another
+    /// server has is waited for: an edit can swap ports, and then one server waits for the other's end.
     ///
     /// # Errors
     ///
     /// Names who has the port.
     pub async fn take(&self, request: PortRequest) -> Result<u16, PortError> {
+        let mut released = self.released.clone();
+        let latest = Instant::now() + PATIENCE;
+        loop {
+            released.mark_unchanged();
+            let taken = self.try_take(request.clone()).await;
+            let Err(PortError::Given { .. }) = taken else {
+                return taken;
+            };
+            let more = tokio::time::timeout_at(latest, released.changed()).await;
+            if !matches!(more, Ok(Ok(()))) {
+                return taken;
+            }
+        }
+    }
+
+    async fn try_take(&self, request: PortRequest) -> Result<u16, PortError> {
         let range = request.range.clone();
         let (reply, answer) = oneshot::channel();
         let sent = self.requests.send(Request::Take(request, reply)).await;
@@ -126,6 +155,7 @@ impl Ports {
 async fn run(
     mut inbox: mpsc::Receiver<Request>,
     reserved: watch::Receiver<BTreeMap<u16, ServerName>>,
+    released: watch::Sender<()>,
 ) {
     let mut table = Table::default();
     while let Some(request) = inbox.recv().await {
@@ -134,7 +164,10 @@ async fn run(
             Request::Take(request, reply) => {
                 let _ = reply.send(table.take(&request));
             }
-            Request::Release(server) => table.given.retain(|_, owner| *owner != server),
+            Request::Release(server) => {
+                table.given.retain(|_, owner| *owner != server);
+                released.send_replace(());
+            }
         }
     }
 }
