@@ -310,6 +310,21 @@ async fn a_port_held_by_a_stranger_fails_that_server_and_no_other() {
 }
 
 #[tokio::test]
+async fn an_edit_behind_a_symlink_is_seen() {
+    let mut fleet = Fleet::new();
+    fleet.save(&servers(&["alpha"]));
+    std::fs::create_dir(fleet.path("elsewhere")).unwrap();
+    let real = fleet.path("elsewhere/real.toml");
+    std::fs::rename(fleet.profile_path(), &real).unwrap();
+    std::os::unix::fs::symlink(&real, fleet.profile_path()).unwrap();
+    fleet.start().await;
+    let before = fleet.ready("alpha").await;
+    let text = std::fs::read_to_string(&real).unwrap();
+    std::fs::write(&real, format!("{text}ctx_size = 512\n")).unwrap();
+    fleet.ready_again(&before).await;
+}
+
+#[tokio::test]
 async fn two_servers_can_swap_their_ports() {
     let mut fleet = Fleet::new();
     let (one, two) = (fleet.port(0), fleet.port(1));
@@ -338,12 +353,19 @@ async fn r23_a_storm_of_writes_ends_with_the_last_content() {
     let text = profile(&fleet);
     for n in 1..=writes {
         let text = format!("{text}ctx_size = {n}\n");
-        if n % 2 == 0 {
-            fleet.save_text(&text);
-        } else {
-            let fresh = fleet.path("profiles").join(".fresh");
-            std::fs::write(&fresh, text).unwrap();
-            std::fs::rename(fresh, fleet.profile_path()).unwrap();
+        let fresh = fleet.path("profiles").join(".fresh");
+        match n % 3 {
+            0 => fleet.save_text(&text),
+            1 => {
+                std::fs::write(&fresh, text).unwrap();
+                std::fs::rename(fresh, fleet.profile_path()).unwrap();
+            }
+            _ => {
+                let target = fleet.path(&format!("version-{n}"));
+                std::fs::write(&target, text).unwrap();
+                std::os::unix::fs::symlink(&target, &fresh).unwrap();
+                std::fs::rename(fresh, fleet.profile_path()).unwrap();
+            }
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
