@@ -108,7 +108,8 @@ async fn lines_of_servers_and_events_of_magid_go_to_the_journal() {
             seen.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
             let line = seen.iter().any(|entry| {
                 entry.contains("something is wrong")
-                    && entry.contains("PRIORITY\n\u{1}\0\0\0\0\0\0\03\n")
+                    && entry.contains("PRIORITY\n")
+                    && entry.contains("\u{0}3\nTARGET")
                     && entry.contains("MAGI_SERVER\n")
                     && entry.contains("alpha")
                     && entry.contains("MAGI_INCARNATION")
