@@ -67,8 +67,9 @@ pub enum Liveness {
     Hung(String),
 }
 
-/// CPU time that our own looks may cost the server between two of them. Measured: below 1 ms each;
-/// the clock of the kernel counts in steps of 10 ms.
+/// CPU time that our own looks may cost the server between two of them. A llama-server b11434 was
+/// measured to use 0.13 ms to answer `/health` and 0.3 ms for `/slots` or `/props`; the clock of the
+/// kernel counts in steps of 10 ms.
 const OWN_CPU: Duration = Duration::from_millis(20);
 
 /// Remembers what is needed of earlier looks at one incarnation.

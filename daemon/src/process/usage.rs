@@ -24,25 +24,30 @@ pub struct Usage {
     pub resident_file_bytes: u64,
 }
 
-/// CPU time per second below which a process is not taken to get on. Measured on a llama-server that
-/// is asked for its health every 25 ms while it does nothing: below 10 ms per second.
+/// CPU time per second below which a process is not taken to get on. A llama-server b11434 that does
+/// nothing but answer `/health` each 25 ms was measured to use 5 ms per second.
 const CPU_PER_SECOND: Duration = Duration::from_millis(30);
 
-/// Page faults below which a process is not taken to get on: answering us makes a few.
-const MINOR_FAULTS: u64 = 64;
+/// The clock of the kernel counts in steps of 10 ms.
+const SHORTEST_CPU: Duration = Duration::from_millis(20);
+
+/// Page faults per second below which a process is not taken to get on; the same server made 10.
+const FAULTS_PER_SECOND: f64 = 30.0;
+
+/// Page faults that mean nothing, however short the time.
+const FEWEST_FAULTS: f64 = 64.0;
 
 impl Usage {
     /// Whether the process got on since `earlier`, `elapsed` ago, by more than being asked for its
     /// health explains.
     pub fn progressed_since(&self, earlier: &Self, elapsed: Duration) -> bool {
+        let seconds = elapsed.as_secs_f64();
         let cpu = self.cpu.saturating_sub(earlier.cpu);
-        let explained = CPU_PER_SECOND
-            .mul_f64(elapsed.as_secs_f64())
-            .max(Duration::from_millis(20));
-        cpu > explained
+        let faults = self.minor_faults.saturating_sub(earlier.minor_faults);
+        cpu > CPU_PER_SECOND.mul_f64(seconds).max(SHORTEST_CPU)
+            || faults as f64 > FEWEST_FAULTS + FAULTS_PER_SECOND * seconds
             || self.major_faults > earlier.major_faults
             || self.read_bytes > earlier.read_bytes
-            || self.minor_faults.saturating_sub(earlier.minor_faults) > MINOR_FAULTS
     }
 }
 
@@ -109,4 +114,30 @@ fn unit(name: SysconfVar, usual: u64) -> u64 {
         .and_then(|value| u64::try_from(value).ok())
         .filter(|&value| value > 0)
         .unwrap_or(usual)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(seconds: u64, cpu_ms: u64, minor_faults: u64) -> bool {
+        let usage = Usage {
+            cpu: Duration::from_millis(cpu_ms),
+            minor_faults,
+            ..Usage::default()
+        };
+        usage.progressed_since(&Usage::default(), Duration::from_secs(seconds))
+    }
+
+    /// What was measured of a server that is asked 40 times a second and does nothing.
+    #[test]
+    fn answering_us_is_no_progress_however_long_it_goes_on() {
+        assert!((1..1_000).all(|seconds| !after(seconds, 5 * seconds, 10 * seconds)));
+    }
+
+    #[test]
+    fn loading_is_progress() {
+        assert!(after(1, 900, 0));
+        assert!(after(1, 0, 10_000));
+    }
 }
