@@ -179,7 +179,6 @@ async fn r06_permanent_causes_fail_at_once_and_heal_when_the_file_comes() {
     .unwrap();
     fleet.ready("invalid").await;
     std::fs::rename(&kept, &model).unwrap();
-    fleet.magictl(&["reload"]).await.expect_code(0);
     fleet.ready("missing").await;
 }
 

@@ -139,6 +139,8 @@ struct Reloader {
     applied: DaemonConfig,
     /// What was last tried on account of a change: it is not tried again until it differs.
     tried: Option<Content>,
+    /// Folders in which a model that is missing may turn up.
+    awaited: Vec<PathBuf>,
     watches: Vec<Watch>,
 }
 
@@ -164,6 +166,7 @@ pub async fn spawn(around: Surroundings) -> ReloadHandle {
         around,
         status,
         tried: None,
+        awaited: Vec::new(),
         watches: Vec::new(),
     };
     reloader.watch_folders();
@@ -233,6 +236,7 @@ impl Reloader {
         let mut folders: Vec<PathBuf> = Vec::new();
         folders.extend(config.parent().map(PathBuf::from));
         folders.push(self.applied.profiles_dir.clone());
+        folders.extend(self.awaited.iter().cloned());
         // An edit behind a symlink happens in the folder that it points to.
         for file in [config.clone(), self.profile_path()] {
             let target = std::fs::canonicalize(file).ok();
@@ -351,7 +355,9 @@ impl Reloader {
         if origin == Origin::DryRun {
             return verdict;
         }
-        self.tried = Some(read.content.clone());
+        self.tried = Some(read.content);
+        self.awaited = read.awaited;
+        self.watch_folders();
         self.status.send_modify(|status| status.refused(&verdict));
         let count = verdict.errors.len();
         let first = verdict.errors.first().map_or("", |error| &error.message);
@@ -367,6 +373,7 @@ impl Reloader {
 
     fn accept(&mut self, read: Read, verdict: &Verdict) {
         self.tried = Some(read.content);
+        self.awaited = read.awaited;
         if let Some(daemon) = read.daemon {
             self.around.rules.send_modify(|rules| {
                 *rules = rules_of(&daemon, Some((rules, &self.applied)));

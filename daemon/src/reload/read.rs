@@ -35,6 +35,9 @@ pub(super) struct Content {
     profile: Option<String>,
     /// What is told of profiles that are not active.
     inactive: Vec<Told>,
+    /// The binary and the model that were found for each server: one that comes is a change as good as
+    /// an edit.
+    found: BTreeMap<ServerName, (PathBuf, Result<PathBuf, String>)>,
 }
 
 /// What reading has brought.
@@ -49,6 +52,8 @@ pub(super) struct Read {
     pub(super) errors: Vec<Told>,
     pub(super) warnings: Vec<Told>,
     pub(super) overridden: Vec<String>,
+    /// Folders in which a model that is missing may turn up.
+    pub(super) awaited: Vec<PathBuf>,
     sources: Vec<SourceFile>,
     models_at: BTreeMap<ServerName, Origin>,
 }
@@ -91,6 +96,7 @@ impl Read {
                 profile_path: PathBuf::new(),
                 profile: None,
                 inactive: Vec::new(),
+                found: BTreeMap::new(),
             },
             daemon: None,
             profile: None,
@@ -98,6 +104,7 @@ impl Read {
             errors: Vec::new(),
             warnings: Vec::new(),
             overridden: Vec::new(),
+            awaited: Vec::new(),
             sources: Vec::new(),
             models_at: BTreeMap::new(),
         }
@@ -299,11 +306,30 @@ fn define(profile: &Profile, daemon: &DaemonConfig, inputs: &Inputs, read: &mut 
             written: server.model.clone(),
             file: models.find(&server.model, folder),
         };
+        if model.file.is_err() {
+            read.awaited
+                .extend(folders_of(&server.model, folder, daemon));
+        }
         let engine = lookup::program(engine, search_path);
+        let found = (engine.clone(), model.file.clone());
+        read.content.found.insert(name.clone(), found);
         let definition = definition(server, daemon, engine, model);
         read.definitions.insert(name.clone(), definition);
         read.models_at.insert(name.clone(), server.model_at.clone());
     }
+}
+
+/// Where a model that is missing would be.
+fn folders_of(model: &str, folder: &Path, daemon: &DaemonConfig) -> Vec<PathBuf> {
+    if model.contains('/') {
+        let parent = folder.join(model).parent().map(Path::to_path_buf);
+        return parent.into_iter().collect();
+    }
+    daemon
+        .scan_paths
+        .iter()
+        .map(|scan| scan.path.clone())
+        .collect()
 }
 
 fn definition(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Report, Server, effect, end};
 use crate::files::{Fingerprint, Watch, any_changed};
 use crate::lifecycle::Event;
+use crate::plan::Definition;
 
 /// How long to wait for a hint before looking all the same: hints can be lost.
 const LOOK_ANYWAY: Duration = Duration::from_secs(60);
@@ -14,27 +15,32 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(60);
 /// How long a file must be left alone before it is believed to be complete.
 const SETTLE: Duration = Duration::from_millis(250);
 
-type Evidence = BTreeMap<PathBuf, Option<Fingerprint>>;
+/// The files that an incarnation stands on, as they were before it was started.
+pub(super) type Evidence = BTreeMap<PathBuf, Option<Fingerprint>>;
 
 impl Server {
-    /// Watches the files that the failure may be due to, and reports when one of them is another.
+    /// Watches the files that the failure may be due to, and reports when one of them is another than
+    /// it was before the start that failed.
     pub(super) fn await_healing(&mut self) {
-        let paths = self.evidence();
+        let before = self.evidence.clone();
         let hints = self.context.hints.clone();
         let reports = self.reports.clone();
         self.effects.heal = effect(async move {
-            let folders = paths.iter().filter_map(|path| path.parent());
+            let folders = before.keys().filter_map(|path| path.parent());
             let mut watches: Vec<Watch> = folders.map(|folder| hints.watch(folder)).collect();
-            let before = look(paths.iter()).await;
-            loop {
+            while !settled(&before).await {
                 let _ = tokio::time::timeout(LOOK_ANYWAY, any_changed(&mut watches)).await;
-                if settled(&before).await {
-                    let _ = reports.send(Report::Event(Event::Healed)).await;
-                    return;
-                }
             }
+            let _ = reports.send(Report::Event(Event::Healed)).await;
         });
     }
+}
+
+/// The files that an incarnation of `definition` stands on, as they are now.
+pub(super) async fn gather(definition: &Definition) -> Evidence {
+    let launch = &definition.launch;
+    let model = launch.model.file.as_ref().ok();
+    look([Some(&launch.engine), model].into_iter().flatten()).await
 }
 
 /// Whether the files differ from `before`, and have stopped changing.

@@ -13,7 +13,7 @@ mod readiness;
 mod spawn;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +75,7 @@ enum Report {
     Spawned {
         incarnation: u64,
         record: Record,
+        evidence: heal::Evidence,
         result: Result<Box<Incarnation>, Box<Exit>>,
     },
     /// The process ended.
@@ -167,6 +168,7 @@ struct Server {
     definition: Arc<Definition>,
     state: State,
     record: Record,
+    evidence: heal::Evidence,
     incarnation: Option<Incarnation>,
     effects: Effects,
     turn: Option<OwnedSemaphorePermit>,
@@ -212,6 +214,7 @@ pub fn spawn(
         definition,
         state,
         record,
+        evidence: heal::Evidence::new(),
         incarnation: None,
         effects: Effects::default(),
         turn: None,
@@ -328,8 +331,12 @@ impl Server {
             Report::Spawned {
                 incarnation,
                 record,
+                evidence,
                 result,
-            } => self.spawned(incarnation, record, result),
+            } => {
+                self.evidence = evidence;
+                self.spawned(incarnation, record, result);
+            }
             Report::Ended {
                 incarnation,
                 status,
@@ -560,16 +567,6 @@ impl Server {
             ));
         }
         notes
-    }
-
-    /// The folders in which something has to change before a permanent failure can heal.
-    fn evidence(&self) -> BTreeSet<PathBuf> {
-        let launch = &self.definition.launch;
-        let model = launch.model.file.as_ref().ok().cloned();
-        [Some(launch.engine.clone()), model]
-            .into_iter()
-            .flatten()
-            .collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Incarnation, Report, Server, end};
+use super::{Incarnation, Report, Server, end, heal};
 use crate::files::Fingerprint;
 use crate::lifecycle::{Event, Exit, ExitClass, Process as Pid};
 use crate::process::{self, Scope, SpawnRequest, Token, Tree, usage};
@@ -32,10 +32,12 @@ impl Server {
         let reports = self.reports.clone();
         // Not dropped with its phase: a process that was made must be known.
         tokio::spawn(async move {
+            let evidence = heal::gather(&order.definition).await;
             let result = order.carry_out().await;
             let report = Report::Spawned {
                 incarnation,
                 record: order.record,
+                evidence,
                 result: result.map(Box::new).map_err(Box::new),
             };
             let _ = reports.send(report).await;
