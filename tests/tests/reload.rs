@@ -310,6 +310,28 @@ async fn a_port_held_by_a_stranger_fails_that_server_and_no_other() {
 }
 
 #[tokio::test]
+async fn reloads_at_the_same_time_share_one_verdict_and_all_wait_for_it() {
+    let (mut fleet, before) = fleet(&["alpha"]).await;
+    let changed = Server::faulty("alpha").fault("load-time=500ms");
+    fleet.save(&[changed]);
+    let reloads = tokio::join!(
+        fleet.magictl(&["reload"]),
+        fleet.magictl(&["reload"]),
+        fleet.magictl(&["reload"]),
+    );
+    let now = fleet.status().await.servers.remove(0);
+    assert_eq!(now.state(), ServerState::Ready, "{reloads:?}");
+    assert_eq!(
+        now.incarnation,
+        Some(before["alpha"].incarnation.unwrap() + 1)
+    );
+    for reload in [reloads.0, reloads.1, reloads.2] {
+        reload.expect_code(0);
+    }
+    fleet.ready("alpha").await;
+}
+
+#[tokio::test]
 async fn an_edit_behind_a_symlink_is_seen() {
     let mut fleet = Fleet::new();
     fleet.save(&servers(&["alpha"]));

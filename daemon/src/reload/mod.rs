@@ -223,9 +223,11 @@ impl Reloader {
             };
             let verdict = self.attempt(origin).await;
             for joined in now {
-                let _ = joined
-                    .reply
-                    .send(verdict.as_ref().map(Verdict::shared).map_err(Clone::clone));
+                let shared = match &verdict {
+                    Ok(verdict) => Ok(verdict.shared(self.around.fleet.transitions().await)),
+                    Err(error) => Err(error.clone()),
+                };
+                let _ = joined.reply.send(shared);
             }
             let _ = last.reply.send(verdict);
         }
@@ -455,9 +457,15 @@ impl Verdict {
         }
     }
 
-    /// The verdict for somebody who joined: the servers that were touched are another's to wait for,
-    /// and theirs to see by name.
-    fn shared(&self) -> Self {
+    /// The verdict for somebody who joined, with what is under way to wait for.
+    fn shared(&self, mut pending: Vec<Pending>) -> Self {
+        for pending in &mut pending {
+            let mut steps = self
+                .steps
+                .iter()
+                .filter(|step| step.server == pending.server);
+            pending.touched = steps.any(|step| step.action.touches_a_process());
+        }
         Self {
             decision: self.decision,
             steps: self.steps.clone(),
@@ -466,7 +474,7 @@ impl Verdict {
             overridden: self.overridden.clone(),
             needs_restart: self.needs_restart.clone(),
             profile: self.profile.clone(),
-            pending: Vec::new(),
+            pending,
         }
     }
 }

@@ -118,6 +118,7 @@ enum Request {
         String,
         oneshot::Sender<Result<(ServerName, oneshot::Receiver<Explanation>), AskError>>,
     ),
+    Transitions(oneshot::Sender<Vec<Pending>>),
     Forget(ServerName, u64),
     Shutdown(oneshot::Sender<BTreeSet<ServerName>>),
     Hurry,
@@ -153,6 +154,12 @@ impl FleetHandle {
     ) -> Result<Outcome, AskError> {
         self.request(|reply| Request::Apply(definitions, mode, reply))
             .await?
+    }
+
+    /// What is under way now: ends, for each server, when it is settled. None of them counts as touched.
+    pub async fn transitions(&self) -> Vec<Pending> {
+        let pending = self.request(Request::Transitions).await;
+        pending.unwrap_or_default()
     }
 
     /// Everything that is known of a server.

@@ -104,6 +104,9 @@ impl Fleet {
             Request::Explain(name, reply) => {
                 let _ = reply.send(self.explain(&name));
             }
+            Request::Transitions(reply) => {
+                let _ = reply.send(self.transitions());
+            }
             Request::Forget(name, removal) => self.forget(&name, removal),
             Request::Shutdown(reply) => self.begin_shutdown(reply),
             Request::Hurry => self.tell_all(|| Event::Hurry),
@@ -190,6 +193,24 @@ impl Fleet {
                 near: near.map(|(_, server)| server.to_string()),
             }
         })
+    }
+
+    fn transitions(&self) -> Vec<Pending> {
+        let members = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.handle.has_room());
+        members
+            .map(|(server, member)| {
+                let (done, finished) = oneshot::channel();
+                tell(member, Command::Notify(done));
+                Pending {
+                    server: server.clone(),
+                    done: finished,
+                    touched: false,
+                }
+            })
+            .collect()
     }
 
     pub(super) fn check_open(&self) -> Result<(), AskError> {
