@@ -20,7 +20,7 @@ fn find(variables: &[(&str, &str)], config: Option<&str>, is_root: bool) -> Loca
         env: &environment(variables),
         explicit_config: config.map(Path::new),
         is_root,
-        current_dir: Path::new("/work"),
+        current_dir: Path::new("/srv"),
     })
 }
 

@@ -119,8 +119,8 @@ fn a_users_own_systemd_keeps_the_users_configuration() {
 #[test]
 fn a_file_on_the_command_line_has_its_profiles_beside_it() {
     let found = find(XDG, Some("conf/m.toml"), false);
-    assert_eq!(found.config_file, Path::new("/work/conf/m.toml"));
-    assert_eq!(found.profiles_dir, Path::new("/work/conf/profiles"));
+    assert_eq!(found.config_file, Path::new("/srv/conf/m.toml"));
+    assert_eq!(found.profiles_dir, Path::new("/srv/conf/profiles"));
     assert_eq!(found.state_dir, Path::new("/s/magi"));
     assert_eq!(
         find(SYSTEMD, Some("/m.toml"), true).profiles_dir,

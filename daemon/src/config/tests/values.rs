@@ -189,8 +189,8 @@ fn the_environment_wins_and_is_named() {
         .into_iter()
         .map(|scan| scan.path)
         .collect();
-    assert_eq!(paths, [Path::new("/models"), Path::new("/work/more")]);
-    assert_eq!(llama_server.path, Path::new("/work/bin/llama-server"));
+    assert_eq!(paths, [Path::new("/models"), Path::new("/srv/more")]);
+    assert_eq!(llama_server.path, Path::new("/srv/bin/llama-server"));
     assert_eq!(llama_server.host.to_string(), "::1");
     assert_eq!(llama_server.port_range, 1..=9);
     assert_eq!(llama_server.max_startup_time.as_secs(), 300);
