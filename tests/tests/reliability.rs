@@ -223,51 +223,6 @@ async fn r08_a_stuck_start_goes_down_the_stop_ladder_and_is_one_failure() {
 }
 
 #[tokio::test]
-async fn r09_a_stopped_process_is_found_and_replaced() {
-    let mut fleet = Fleet::new();
-    fleet.set("liveness.interval", "200ms");
-    fleet.set("liveness.timeout", "200ms");
-    fleet.set("liveness.failures", 2);
-    fleet.set("llama_server.stop_timeout", "500ms");
-    fleet.save(&[Server::faulty("alpha")]);
-    fleet.start().await;
-    let before = fleet.ready("alpha").await;
-    magi_tests::harness::send(before.pid(), nix::sys::signal::Signal::SIGSTOP);
-    let after = fleet.ready_again(&before).await;
-    assert_eq!(after.last_exit.unwrap().class, "hung");
-}
-
-#[tokio::test]
-async fn r09_a_wedged_slot_is_found_although_health_is_fine() {
-    let mut fleet = Fleet::new();
-    fleet.set("liveness.interval", "200ms");
-    fleet.set("liveness.stall", "1s");
-    fleet.save(&[Server::faulty("alpha").fault("wedge=2")]);
-    fleet.start().await;
-    let before = fleet.ready("alpha").await;
-    let endpoint = before.endpoint.clone().unwrap();
-    let stuck = tokio::spawn(async move {
-        let mut stream = magi_tests::harness::Chat::start(&endpoint, 100).await?;
-        while stream.next().await?.is_some() {}
-        anyhow::Ok(())
-    });
-    let after = fleet.ready_again(&before).await;
-    assert_eq!(after.last_exit.unwrap().class, "hung");
-    assert!(stuck.await.unwrap().is_err());
-}
-
-#[tokio::test]
-async fn r11_a_grandchild_in_a_session_of_its_own_is_gone_before_stopped_is_shown() {
-    let mut fleet = Fleet::new();
-    fleet.save(&[Server::faulty("alpha").fault("grandchild")]);
-    fleet.start().await;
-    fleet.ready("alpha").await;
-    assert!(fleet.processes().len() >= 2);
-    fleet.magictl(&["stop", "alpha"]).await.expect_code(0);
-    assert_eq!(fleet.processes(), Vec::<u32>::new());
-}
-
-#[tokio::test]
 async fn one_stuck_server_never_delays_another() {
     let mut fleet = Fleet::new();
     fleet.save(&[

@@ -108,6 +108,13 @@ impl HangDetector {
             return Liveness::Alive;
         }
         self.misses = self.misses.saturating_add(1);
+        if self.cpu_before_misses.is_none() {
+            // It has never answered since it got ready: there is nothing yet to compare with.
+            self.cpu_before_misses = look.cpu;
+            if look.cpu.is_some() {
+                return Liveness::Alive;
+            }
+        }
         if self.misses < rules.failures {
             return Liveness::Alive;
         }
@@ -201,6 +208,26 @@ mod tests {
                 .iter()
                 .all(|verdict| !matches!(verdict, Liveness::Hung(_)))
         );
+    }
+
+    #[test]
+    fn a_server_that_is_saturated_from_its_first_moment_on_is_never_hung() {
+        let looks = (0..1_000).map(|n| look(false, n * 9_000, Work::Unanswered));
+        let mut detector = HangDetector::default();
+        let impatient = LivenessRules {
+            failures: 1,
+            ..LivenessRules::default()
+        };
+        for (n, look) in looks.enumerate() {
+            let verdict = detector.observe(&look, &impatient, at(10 * n as u64));
+            assert!(!matches!(verdict, Liveness::Hung(_)), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_stopped_before_it_ever_answered_is_found() {
+        let verdicts = verdicts(vec![look(false, 500, Work::Idle); 3]);
+        assert!(matches!(verdicts[2], Liveness::Hung(_)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -15,21 +15,38 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::fault::End;
 use super::log;
 
-static RECORD: OnceLock<PathBuf> = OnceLock::new();
+static RECORD: OnceLock<Record> = OnceLock::new();
+
+/// Where starts and ends are written.
+struct Record {
+    path: PathBuf,
+    /// Locked for as long as the process lives, however it ends. `None` if another had it.
+    _turn: Option<File>,
+}
 
 /// First argument of the processes that make a grandchild.
 const ROLE_CHILD: &str = "--role-child";
 const ROLE_GRANDCHILD: &str = "--role-grandchild";
 
 /// Writes starts and ends to `path` from now on, one a line: `start PID NANOSECONDS` by the
-/// monotonic clock. It is how a test sees when processes ran without asking magid.
+/// monotonic clock. It is how a test sees when processes ran without asking magid. If another process
+/// with the same record still lives, the line begins with `overlap`.
 pub(super) fn record_to(path: PathBuf) {
-    RECORD.get_or_init(|| path);
-    record("start");
+    let turn = take_turn(&path);
+    let what = if turn.is_some() { "start" } else { "overlap" };
+    RECORD.get_or_init(|| Record { path, _turn: turn });
+    record(what);
+}
+
+fn take_turn(path: &Path) -> Option<File> {
+    let lock = File::create(path.with_extension("lock")).ok()?;
+    lock.try_lock().is_ok().then_some(lock)
 }
 
 fn record(what: &str) {
-    let Some(path) = RECORD.get() else { return };
+    let Some(Record { path, .. }) = RECORD.get() else {
+        return;
+    };
     let now = clock_gettime(ClockId::Monotonic);
     let line = format!("{what} {} {}{:09}\n", getpid(), now.tv_sec, now.tv_nsec);
     let written = File::options()

@@ -40,14 +40,25 @@ pub async fn chat(endpoint: &str) -> Result<String> {
 ///
 /// If the endpoint cannot be reached or breaks off.
 pub async fn post(endpoint: &str, path: &str, body: &Value) -> Result<(StatusCode, String)> {
-    timeout(DEADLINE, async {
-        let response = request(endpoint, path, body).await?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await?.to_bytes();
-        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
-    })
-    .await
-    .with_context(|| format!("no answer from {endpoint}{path}"))?
+    timeout(DEADLINE, post_patiently(endpoint, path, body))
+        .await
+        .with_context(|| format!("no answer from {endpoint}{path}"))?
+}
+
+/// As [`post`], without a deadline.
+///
+/// # Errors
+///
+/// As [`post`].
+pub async fn post_patiently(
+    endpoint: &str,
+    path: &str,
+    body: &Value,
+) -> Result<(StatusCode, String)> {
+    let response = request(endpoint, path, body).await?;
+    let status = response.status();
+    let bytes = response.into_body().collect().await?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 async fn request(endpoint: &str, path: &str, body: &Value) -> Result<Response<Incoming>> {

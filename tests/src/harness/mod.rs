@@ -5,9 +5,12 @@
 //! deadline it panics with the status, the events and magid's own output. When a fleet is dropped,
 //! magid and every process it started are killed.
 
+mod bystander;
 mod chat;
 mod fleet;
+mod freezer;
 mod notify;
+mod percentiles;
 mod places;
 mod ports;
 mod processes;
@@ -16,14 +19,17 @@ mod run;
 mod server;
 mod wait;
 
-pub use chat::{Chat, chat, post};
+pub use bystander::Bystander;
+pub use chat::{Chat, chat, post, post_patiently};
 pub use fleet::Fleet;
+pub use freezer::Freezer;
 pub use notify::NotifySocket;
+pub use percentiles::Percentiles;
 pub use places::{
     LLAMA_SERVER_VERSION, cached_llama_server, faulty_llama_server, full, llama_server, program,
     skipped,
 };
-pub use processes::{is_alive, pids_with, send, wait_gone};
+pub use processes::{is_alive, pids_with, raise_descriptor_limit, send, wait_gone};
 pub use run::Ran;
 pub use server::Server;
 pub use wait::{DEADLINE, Servers};

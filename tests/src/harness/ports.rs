@@ -7,10 +7,10 @@ use std::ops::RangeInclusive;
 
 /// Below the ports that Linux gives out by itself.
 const FIRST: u16 = 20_000;
-const RANGES: u16 = 300;
+const RANGES: u16 = 120;
 
 /// How many ports a fleet has.
-pub(super) const PER_FLEET: u16 = 40;
+pub(super) const PER_FLEET: u16 = 100;
 
 /// A range of ports that no other fleet of any test has, for as long as it lives.
 pub(super) struct Ports {

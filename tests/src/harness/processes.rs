@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -43,6 +44,14 @@ pub fn send(pid: u32, signal: Signal) {
 
 fn to_pid(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("Linux has smaller process ids"))
+}
+
+/// Lets this test have as many descriptors as the system allows: the usual limit is made for programs
+/// with fewer than a thousand connections.
+pub fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Waits until a process has ended.

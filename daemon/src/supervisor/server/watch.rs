@@ -91,11 +91,15 @@ impl Watcher {
         // Taken before the question, whose connection would look like a client's.
         let sample = self.sample().await;
         let health = probe::health(self.live.endpoint, rules.timeout).await;
-        let cpu = sample.cpu;
+        let answered = matches!(health, Health::Ok | Health::Loading | Health::Unexpected(_));
         Look {
-            answered: matches!(health, Health::Ok | Health::Loading | Health::Unexpected(_)),
-            cpu,
-            work: self.work(sample, rules.timeout).await,
+            answered,
+            cpu: sample.cpu,
+            work: match answered {
+                true => self.work(sample, rules.timeout).await,
+                // Nobody would answer that either, and it would take as long again.
+                false => Work::Unanswered,
+            },
         }
     }
 
