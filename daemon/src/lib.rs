@@ -20,14 +20,17 @@
 //! | [`supervisor::server`], one each | a server's state and its incarnation | commands, reports of its effects | its row on the board, events |
 //! | [`supervisor::ports`] | which server has which port | takes and releases | ports |
 //! | [`supervisor::memory`] | the file of the servers an operator stopped | the newest set | — |
+//! | [`process::Scanner`] | looking at all processes | requests for a look | one picture for all who asked |
 //! | [`process::reaper`] | orphans that reparented to us | SIGCHLD | — |
 //! | [`api`] | the socket | requests of `magi.v1` | asks to the owners above |
 //!
-//! [`process`], [`logs`] and [`files`] are what these tasks touch the system with.
+//! [`process`], [`logs`] and [`files`] are what these tasks touch the system with; what blocks is done
+//! through `blocking`.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod api;
+mod blocking;
 pub mod config;
 pub mod daemon;
 pub mod files;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use magid::lifecycle::{ExitStatus, Prospect};
 use magid::process::{
-    ExecStage, Identity, Process, Scope, Signal, SpawnError, SpawnRequest, Token, Tree,
+    ExecStage, Identity, Process, Scanner, Scope, Signal, SpawnError, SpawnRequest, Token, Tree,
     find_survivors, reaper, spawn,
 };
 use tempfile::TempDir;
@@ -108,10 +108,9 @@ impl Started {
     }
 
     async fn killed(&self) {
-        within(
-            self.tree
-                .kill(Scope::Owned, |obstacle| panic!("{obstacle}")),
-        )
+        within(self.tree.kill(&Scanner::spawn(), Scope::Owned, |obstacle| {
+            panic!("{obstacle}")
+        }))
         .await;
         self.exited().await;
     }
@@ -230,7 +229,7 @@ async fn a_pid_that_names_another_process_now_is_refused() {
     };
     assert_eq!(stranger.members(Scope::Owned).unwrap(), []);
     assert_eq!(stranger.members(Scope::Recovery).unwrap(), []);
-    within(stranger.kill(Scope::Recovery, |_| ())).await;
+    within(stranger.kill(&Scanner::spawn(), Scope::Recovery, |_| ())).await;
     assert!(exists(started.process.pid()));
     started.killed().await;
 }
@@ -304,7 +303,8 @@ async fn gone_waits_for_the_last_and_signals_none() {
     let started = sh("(setsid sh -c 'echo $$ > far; exec sleep 1000' &); exit 0").await;
     let far = Identity::of(started.pid_in("far").await).unwrap().unwrap();
     started.exited().await;
-    let gone = started.tree.gone(Scope::Owned);
+    let scanner = Scanner::spawn();
+    let gone = started.tree.gone(&scanner, Scope::Owned);
     tokio::pin!(gone);
     assert!(
         tokio::time::timeout(Duration::from_millis(200), &mut gone)

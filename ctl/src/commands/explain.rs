@@ -155,10 +155,13 @@ fn restarts(explanation: &Explanation) -> Vec<String> {
             explanation.server.restarts,
             printable(&explanation.restart_policy)
         ),
-        format!(
-            "{} of {} failures that open the breaker",
-            explanation.failures, explanation.max_failures
-        ),
+        match explanation.max_failures {
+            0 => "magid never gives up (max_failures = 0)".to_owned(),
+            most => format!(
+                "{} of {most} failures that open the breaker",
+                explanation.failures
+            ),
+        },
     ];
     if let Some(delay) = explanation
         .next_delay_seconds

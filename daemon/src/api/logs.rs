@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::{Api, errors};
+use crate::blocking::blocking;
 use crate::files::Hints;
 use crate::logs::{self, Follower, Fresh, LogStore};
 use crate::name::ServerName;
@@ -147,7 +148,7 @@ impl Tail {
         loop {
             // Looked at before reading, so that what an incarnation wrote last is read.
             let is_over = self.newest() > Some(number) || (only_this && !self.runs(number));
-            let read = tokio::task::spawn_blocking(move || (follower.read(), follower)).await;
+            let read = blocking(move || (follower.read(), follower)).await;
             let Ok((Ok(mut fresh), back)) = read else {
                 return Ok(());
             };
@@ -227,10 +228,10 @@ impl Tail {
 
 async fn opened(path: PathBuf) -> Option<Follower> {
     let open = move || Follower::at_end(&path).ok();
-    tokio::task::spawn_blocking(open).await.ok().flatten()
+    blocking(open).await.ok().flatten()
 }
 
 async fn read_last(path: PathBuf, lines: usize) -> Vec<String> {
     let read = move || logs::tail(&path, lines).unwrap_or_default();
-    tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    blocking(read).await.unwrap_or_default()
 }

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use magi_proto::v1;
 use magi_proto::v1::server_service_server::ServerService;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Api, convert, errors, logs, peer};
+use crate::blocking::blocking;
 use crate::name::ServerName;
-use crate::supervisor::board::Fleet;
+use crate::supervisor::board::{Fleet, Row};
 use crate::supervisor::fleet::{Ask, AskError, Pending, Selector};
 use crate::supervisor::server::Explanation;
 
@@ -23,6 +26,12 @@ const BACKLOG: usize = 2;
 /// The shortest time between two messages to one watcher, so that a thousand of them cannot keep
 /// magid from its work when servers crash in a loop.
 const PACE: Duration = Duration::from_millis(20);
+
+/// How long to wait for what the system says about servers.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often servers are measured at a time. If the system does not answer, so many threads are lost.
+static MEASURING: Semaphore = Semaphore::const_new(2);
 
 #[tonic::async_trait]
 impl ServerService for Api {
@@ -69,7 +78,7 @@ impl ServerService for Api {
             })
         })?;
         let explain = move || explained(&row, explanation);
-        let answer = tokio::task::spawn_blocking(explain).await;
+        let answer = blocking(explain).await;
         Ok(Response::new(answer.map_err(|_| errors::shutting_down())?))
     }
 
@@ -185,15 +194,24 @@ fn only(mut fleet: Fleet, names: &[String]) -> Result<Fleet, Status> {
     Ok(fleet)
 }
 
-/// The servers with what the system says of each now.
+/// The servers with what the system says of each now; without that if the system does not answer,
+/// which it may never do about a file on a dead network file system.
 pub(super) async fn measured(fleet: Fleet) -> Vec<v1::Server> {
-    let measure = move || {
-        let rows = fleet.rows.values();
-        rows.map(|(_, row)| convert::measured(row)).collect()
+    let rows: Vec<Arc<Row>> = fleet.rows.into_values().map(|(_, row)| row).collect();
+    let asked = rows.clone();
+    let measure = async move {
+        let turn = MEASURING.acquire().await;
+        let measure = move || {
+            let servers = asked.iter().map(|row| convert::measured(row)).collect();
+            drop(turn);
+            servers
+        };
+        blocking(measure).await
     };
-    tokio::task::spawn_blocking(measure)
-        .await
-        .unwrap_or_default()
+    match timeout(PATIENCE, measure).await {
+        Ok(Ok(servers)) => servers,
+        Ok(Err(_)) | Err(_) => rows.iter().map(|row| convert::server(row)).collect(),
+    }
 }
 
 /// Passes changes on until the watcher is gone or magid ends.
@@ -248,10 +266,7 @@ fn difference(
 }
 
 /// Blocks.
-fn explained(
-    row: &crate::supervisor::board::Row,
-    explanation: Explanation,
-) -> v1::ExplainServerResponse {
+fn explained(row: &Row, explanation: Explanation) -> v1::ExplainServerResponse {
     let restart = &row.definition.policy.restart;
     let tree = explanation.tree.and_then(|tree| {
         let members = tree.members(crate::process::Scope::Owned).ok()?;

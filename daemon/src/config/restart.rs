@@ -1,13 +1,12 @@
 //! `[restart]`: in magid.toml for all servers, and key by key in a profile.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::diagnostic::Report;
 use super::document::Table;
-use super::value::Positive;
+use super::value::{MaxFailures, Positive};
 use crate::lifecycle::{RestartMode, RestartPolicy};
 
 /// What one `restart` table says.
@@ -39,8 +38,8 @@ impl RestartKeys {
             max_delay,
             reset_after,
             max_failures: table
-                .get::<NonZeroU32>("max_failures", report)
-                .map(|count| count.into_inner().get()),
+                .get::<MaxFailures>("max_failures", report)
+                .map(|count| count.into_inner().0),
             failure_window,
             half_open_after,
         };

@@ -128,6 +128,19 @@ impl Value for NonZeroU32 {
     }
 }
 
+/// How many failures are too many; 0 if no number is. Each of them is remembered, so there is a bound.
+#[derive(Clone, Copy)]
+pub(super) struct MaxFailures(pub(super) u32);
+
+impl Value for MaxFailures {
+    const EXPECTED: &'static str = "a whole number from 0 to 1000; with 0 magid never gives up";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let count = integer(value)?.try_into().ok()?;
+        (count <= 1000).then_some(Self(count))
+    }
+}
+
 impl Value for IpAddr {
     const EXPECTED: &'static str = "an address such as \"127.0.0.1\" or \"::1\"";
 

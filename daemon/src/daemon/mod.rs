@@ -20,7 +20,7 @@ use crate::api::{self, About, Api, ListenError};
 use crate::config::{Diagnostic, Environment, SourceFile};
 use crate::files::Hints;
 use crate::name::ServerName;
-use crate::process::reaper;
+use crate::process::{Scanner, reaper};
 use crate::reload::{self, ReloadHandle, Surroundings};
 use crate::supervisor::board::Board;
 use crate::supervisor::clock::Clock;
@@ -126,6 +126,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         board: board.clone(),
         events: events.clone(),
         ports: Ports::spawn(),
+        scanner: Scanner::spawn(),
         hints: hints.clone(),
         journal,
         records: prepare::records(&ready.config.state_dir),

@@ -98,22 +98,29 @@ impl History {
             self.failures.clear();
             self.in_a_row = 0;
         }
-        self.failures.retain(|failure| failure.counts(policy, now));
-        self.failures.push(Failure {
-            at: now,
-            sticky: ready_for.is_none(),
-        });
+        self.remember(policy, ready_for, now);
         let count = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
         let failed_trial = std::mem::take(&mut self.trial) && ready_for.is_none();
-        if failed_trial || count >= policy.max_failures {
-            let most = policy.max_failures.max(1) as usize;
-            let excess = self.failures.len().saturating_sub(most);
-            self.failures.drain(..excess);
+        if policy.max_failures > 0 && (failed_trial || count >= policy.max_failures) {
             return Judgement::GiveUp(count);
         }
         let base = delay(policy, self.in_a_row);
         self.in_a_row = self.in_a_row.saturating_add(1);
         Judgement::Retry(base.mul_f64(1.0 + JITTER * self.draw()))
+    }
+
+    /// Remembers a failure that just happened, and forgets those that are too old or too many to matter.
+    fn remember(&mut self, policy: &RestartPolicy, ready_for: Option<Duration>, now: Moment) {
+        self.failures.retain(|failure| failure.counts(policy, now));
+        self.failures.push(Failure {
+            at: now,
+            sticky: ready_for.is_none(),
+        });
+        let excess = self
+            .failures
+            .len()
+            .saturating_sub(policy.max_failures as usize);
+        self.failures.drain(..excess);
     }
 
     /// The next number of the generator (splitmix64), in 0..1.
@@ -196,6 +203,20 @@ mod tests {
             history.note_failure(&policy, None, at(0)),
             Judgement::GiveUp(1)
         ));
+    }
+
+    #[test]
+    fn without_a_limit_it_never_gives_up_and_remembers_nothing() {
+        let policy = RestartPolicy {
+            max_failures: 0,
+            ..RestartPolicy::default()
+        };
+        let mut history = History::new(1);
+        for n in 0..10_000 {
+            let judged = history.note_failure(&policy, None, at(n));
+            assert!(matches!(judged, Judgement::Retry(_)));
+        }
+        assert!(history.failures.is_empty());
     }
 
     proptest! {

@@ -35,7 +35,7 @@ pub struct RestartPolicy {
     pub max_delay: Duration,
     /// After this long ready, waits and counts begin anew.
     pub reset_after: Duration,
-    /// So many failures within `failure_window` open the breaker. At least 1.
+    /// So many failures within `failure_window` open the breaker; 0: it never opens.
     pub max_failures: u32,
     /// How long a failure counts.
     pub failure_window: Duration,

@@ -8,6 +8,7 @@
 //!   differs is only whether the kernel tells us their exit status.
 //! * [`Tree`] is everything that an incarnation started, found anew each time it is asked for. An
 //!   incarnation has ended when its tree is empty, not when its main process is gone.
+//! * [`Scanner`] looks at all processes, once for all who ask at the same time.
 //! * [`reaper`] collects what reparented to us and nobody waits for.
 //! * [`sockets`] tells who listens where, [`probe`] asks llama-server how it is, and [`usage`] tells
 //!   whether a process moves.
@@ -25,6 +26,7 @@ pub mod probe;
 mod procfs;
 pub(crate) mod readable;
 pub mod reaper;
+mod scanner;
 pub mod sockets;
 mod spawn;
 mod survivors;
@@ -33,6 +35,7 @@ pub mod usage;
 
 pub use handle::{Process, Signal};
 pub use identity::{Identity, Token, boot_id};
+pub use scanner::Scanner;
 pub use spawn::{ExecStage, SpawnError, SpawnRequest, TOKEN_VARIABLE, spawn};
 pub use survivors::find_survivors;
 pub use tree::{Member, Obstacle, Scope, Tree};

@@ -1,22 +1,27 @@
 //! Bounded reads of `/proc`.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// More than the kernel writes into `stat`, `statm`, `io` and the like.
+/// More than the kernel writes into `statm`, `io` and the like.
 const SMALL: u64 = 16 * 1024;
+
+/// More than the kernel writes into `stat`: fifty numbers and a short name.
+const STAT: usize = 2048;
 
 /// The most of an environment that is searched. The kernel allows more only to processes that were
 /// given an unusual stack limit.
 const ENVIRONMENT: u64 = 2 * 1024 * 1024;
 
-/// What `/proc/PID/stat` says, as far as we need it.
+/// What `/proc/PID/stat` says, as far as we need it. It owns nothing on the heap: there are hundreds of
+/// them in one look, taken on one thread and dropped on another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) pid: u32,
-    /// The name of the program, cut by the kernel at 15 bytes.
-    pub(super) comm: String,
+    /// The name of the program.
+    pub(super) comm: Comm,
     /// The kernel's letter: `R`, `S`, `D`, `Z`, ….
     pub(super) state: char,
     pub(super) ppid: u32,
@@ -33,10 +38,11 @@ pub(super) struct Stat {
 impl Stat {
     /// Reads the stat of `pid`; `None` if there is no such process.
     pub(super) fn read(pid: u32) -> io::Result<Option<Self>> {
-        let Some(bytes) = vanishing(read(format!("/proc/{pid}/stat"), SMALL))? else {
+        let mut buffer = [0; STAT];
+        let Some(length) = vanishing(read_into(format!("/proc/{pid}/stat"), &mut buffer))? else {
             return Ok(None);
         };
-        Self::parse(&bytes).map(Some).ok_or_else(|| {
+        Self::parse(&buffer[..length]).map(Some).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("/proc/{pid}/stat has an unknown form"),
@@ -47,16 +53,20 @@ impl Stat {
     /// Parses one line of `stat`. The name may hold spaces and parentheses, so the fields after it
     /// are counted from the last parenthesis.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(bytes);
-        let (head, tail) = text.rsplit_once(')')?;
-        let (pid, comm) = head.split_once(" (")?;
-        let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
-        // proc(5) counts from 1, and the state is the third.
-        let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+        let open = bytes.windows(2).position(|pair| pair == b" (")?;
+        let close = bytes.iter().rposition(|&byte| byte == b')')?;
+        let comm = bytes.get(open + 2..close)?;
+        // proc(5) counts from 1, and the state is the third; the last that is needed is the 22nd.
+        let mut fields = [&b""[..]; 20];
+        let words = bytes[close + 1..].split(u8::is_ascii_whitespace);
+        for (field, word) in fields.iter_mut().zip(words.filter(|word| !word.is_empty())) {
+            *field = word;
+        }
+        let number = |field: usize| to_number(fields[field - 3]);
         Some(Self {
-            pid: pid.parse().ok()?,
-            comm: comm.to_owned(),
-            state: fields.first()?.chars().next()?,
+            pid: u32::try_from(to_number(&bytes[..open])?).ok()?,
+            comm: Comm::new(comm),
+            state: char::from(*fields[0].first()?),
             ppid: u32::try_from(number(4)?).ok()?,
             pgrp: u32::try_from(number(5)?).ok()?,
             minor_faults: number(10)?,
@@ -72,6 +82,32 @@ impl Stat {
     pub(super) fn is_live(&self) -> bool {
         !matches!(self.state, 'Z' | 'X' | 'x') || self.threads > 1
     }
+}
+
+/// The name of a program, which the kernel cuts at 15 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Comm {
+    bytes: [u8; 15],
+    length: usize,
+}
+
+impl Comm {
+    fn new(name: &[u8]) -> Self {
+        let mut bytes = [0; 15];
+        let length = name.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&name[..length]);
+        Self { bytes, length }
+    }
+}
+
+impl fmt::Display for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.bytes[..self.length]))
+    }
+}
+
+fn to_number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// All processes that can be seen. Those that end during the scan are left out.
@@ -122,6 +158,19 @@ fn is_gone(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
+/// Fills the buffer as far as the file goes, and gives how far that is.
+fn read_into(path: impl AsRef<Path>, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut file = File::open(path)?;
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..])? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    Ok(length)
+}
+
 fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
@@ -139,7 +188,7 @@ mod tests {
         let line = b"42 (a) R (b) S 7 40 40 0 -1 4194560 11 0 12 0 13 14 0 0 20 0 3 0 999 1 2 3\n";
         let stat = Stat::parse(line).unwrap();
         assert_eq!(
-            (stat.pid, stat.comm.as_str(), stat.state),
+            (stat.pid, stat.comm.to_string().as_str(), stat.state),
             (42, "a) R (b", 'S')
         );
         assert_eq!(

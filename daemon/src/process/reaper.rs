@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
@@ -26,6 +27,11 @@ use tracing::{debug, warn};
 
 use super::identity::Identity;
 use super::procfs;
+use crate::blocking::blocking;
+
+/// How long the dead are left to those who may be waiting for them. Otherwise each end of an
+/// incarnation would look like an orphan for a moment, and cost a look at all of `/proc`.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The children of this operating system process, of which there is one set however many values stand
 /// for it. That is why it is a static.
@@ -112,7 +118,8 @@ pub fn become_subreaper() -> io::Result<()> {
 pub async fn run() -> io::Result<()> {
     let mut signals = Signals::new([SIGCHLD])?;
     loop {
-        match tokio::task::spawn_blocking(reap_orphans).await {
+        tokio::time::sleep(PATIENCE).await;
+        match blocking(reap_orphans).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "cannot look for orphans"),
             Err(_) => return Ok(()),

@@ -202,7 +202,7 @@ fn holder_of(wanted: &BTreeSet<u64>) -> io::Result<Holder> {
         if held.iter().any(|inode| wanted.contains(inode)) {
             return Ok(Holder {
                 pid: Some(stat.pid),
-                command: Some(stat.comm),
+                command: Some(stat.comm.to_string()),
             });
         }
     }

@@ -17,6 +17,7 @@ use thiserror::Error;
 use super::handle::{self, Process};
 use super::identity::{Identity, Token};
 use super::reaper::{self, Registration};
+use crate::blocking::blocking;
 use crate::lifecycle::Prospect;
 
 /// The variable by which an incarnation, and all it starts, carries its token.
@@ -177,7 +178,7 @@ pub async fn spawn(request: SpawnRequest) -> Result<Process, SpawnError> {
     };
     // Forking copies the page tables of magid, and exec reads the disk: not on a thread that others
     // wait for.
-    match tokio::task::spawn_blocking(move || start(request)).await {
+    match blocking(move || start(request)).await {
         Ok(started) => started?.claim().map_err(failed),
         Err(_cancelled_or_panicked) => {
             Err(failed(io::Error::other("the runtime is shutting down")))

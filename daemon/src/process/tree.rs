@@ -16,7 +16,9 @@ use super::identity::{Identity, Token};
 use super::procfs::{self, Stat};
 use super::readable::when_readable;
 use super::reaper;
+use super::scanner::Scanner;
 use super::spawn::TOKEN_VARIABLE;
+use crate::blocking::blocking;
 
 /// How long a killed process may take to die before it is spoken of.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -117,10 +119,14 @@ impl Tree {
     ///
     /// If `/proc` cannot be read.
     pub fn members(&self, scope: Scope) -> io::Result<Vec<Member>> {
+        self.members_among(&procfs::processes()?, scope)
+    }
+
+    fn members_among(&self, all: &[Stat], scope: Scope) -> io::Result<Vec<Member>> {
         if self.main.boot_id != super::boot_id()? {
             return Ok(Vec::new());
         }
-        Ok(self.select(&procfs::processes()?, scope, std::process::id(), &mark))
+        Ok(self.select(all, scope, std::process::id(), &mark))
     }
 
     /// Kills every member and what they start meanwhile, and returns when none is left. What does not
@@ -128,17 +134,19 @@ impl Tree {
     /// changes.
     ///
     /// Cancel-safe: called again, it goes on with whoever is left.
-    pub async fn kill(&self, scope: Scope, obstacle: impl FnMut(Obstacle)) {
-        self.until_gone(scope, Some(Signal::KILL), obstacle).await;
+    pub async fn kill(&self, scanner: &Scanner, scope: Scope, obstacle: impl FnMut(Obstacle)) {
+        self.until_gone(scanner, scope, Some(Signal::KILL), obstacle)
+            .await;
     }
 
     /// Returns when no member is left, and signals none. Cancel-safe.
-    pub async fn gone(&self, scope: Scope) {
-        self.until_gone(scope, None, |_| ()).await;
+    pub async fn gone(&self, scanner: &Scanner, scope: Scope) {
+        self.until_gone(scanner, scope, None, |_| ()).await;
     }
 
     async fn until_gone(
         &self,
+        scanner: &Scanner,
         scope: Scope,
         signal: Option<Signal>,
         mut obstacle: impl FnMut(Obstacle),
@@ -147,7 +155,7 @@ impl Tree {
         let mut told = String::new();
         loop {
             let looked_at = Instant::now();
-            let found = match self.hold_members(scope, signal).await {
+            let found = match self.hold_members(scanner, scope, signal).await {
                 Ok(held) if held.is_empty() => return,
                 Ok(held) => wait_for_all(held, looked_at + patience).await,
                 Err(error) => Some(Obstacle::Unseen(error)),
@@ -166,18 +174,39 @@ impl Tree {
 
     /// Lists the members, takes hold of each and signals it. On a thread where blocking is allowed:
     /// reading about a process that hangs in the kernel can hang too.
-    async fn hold_members(&self, scope: Scope, signal: Option<Signal>) -> io::Result<Vec<Held>> {
+    async fn hold_members(
+        &self,
+        scanner: &Scanner,
+        scope: Scope,
+        signal: Option<Signal>,
+    ) -> io::Result<Vec<Held>> {
+        let all = scanner.look().await?;
+        if !self.may_have_members(&all, scope) {
+            return Ok(Vec::new());
+        }
         let tree = self.clone();
         let look = move || {
             let mut held = Vec::new();
-            for member in tree.members(scope)? {
+            for member in tree.members_among(&all, scope)? {
                 held.extend(Held::new(member, signal)?);
             }
             Ok(held)
         };
-        match tokio::task::spawn_blocking(look).await {
-            Ok(held) => held,
-            Err(_) => Err(io::Error::other("the runtime is shutting down")),
+        blocking(look).await?
+    }
+
+    /// Whether it is worth asking who they are, which takes reading environments. Mostly an incarnation
+    /// ends with nothing left of it, and that can be seen without.
+    fn may_have_members(&self, all: &[Stat], scope: Scope) -> bool {
+        let us = std::process::id();
+        let is_suspect = |stat: &Stat| {
+            let is_unknown_child =
+                stat.ppid == us && !reaper::is_registered(stat.pid, stat.start_time);
+            stat.pid == self.main.pid || stat.pgrp == self.main.pid || is_unknown_child
+        };
+        match scope {
+            Scope::Owned => all.iter().any(is_suspect),
+            Scope::Recovery => true,
         }
     }
 
@@ -266,7 +295,7 @@ impl Member {
         Self {
             pid: stat.pid,
             start_time: stat.start_time,
-            comm: stat.comm.clone(),
+            comm: stat.comm.to_string(),
             state: stat.state,
         }
     }

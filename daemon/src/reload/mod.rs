@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 pub use status::{ConfigState, ConfigStatus, Told};
 
+use crate::blocking::blocking;
 use crate::config::{DaemonConfig, Environment, Locations};
 use crate::files::{Hints, Watch, any_changed};
 use crate::plan::{Step, StepAction};
@@ -282,7 +283,7 @@ impl Reloader {
             scan_paths: self.around.scan_paths.clone(),
             last_good: self.applied.clone(),
         };
-        let read = tokio::task::spawn_blocking(move || read::read(&inputs));
+        let read = blocking(move || read::read(&inputs));
         read.await
             .unwrap_or_else(|error| Read::failed(&error.to_string()))
     }

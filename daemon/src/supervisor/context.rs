@@ -14,6 +14,7 @@ use super::ports::Ports;
 use crate::files::Hints;
 use crate::lifecycle::LivenessRules;
 use crate::logs::LogStore;
+use crate::process::Scanner;
 
 /// The surroundings of the server tasks: handles on the other owners, and the common rules.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Context {
     pub events: EventLog,
     /// Who gives out ports.
     pub ports: Ports,
+    /// Who looks at all processes.
+    pub scanner: Scanner,
     /// Who watches folders.
     pub hints: Hints,
     /// Whether the output of servers is passed on to the journal.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::record::RecordError;
+use crate::blocking::blocking;
 use crate::files;
 use crate::name::ServerName;
 
@@ -62,7 +63,7 @@ async fn run(path: PathBuf, mut inbox: watch::Receiver<BTreeSet<ServerName>>) {
                 .collect(),
         };
         let path = path.clone();
-        let written = tokio::task::spawn_blocking(move || write(&path, &stopped)).await;
+        let written = blocking(move || write(&path, &stopped)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!("cannot remember which servers were stopped: {error}");
         }

@@ -160,7 +160,7 @@ pub struct ExplainServerResponse {
     /// Failures that count towards the breaker now.
     #[prost(uint32, tag = "8")]
     pub failures: u32,
-    /// Failures at which the breaker opens.
+    /// Failures at which the breaker opens; 0: it never does.
     #[prost(uint32, tag = "9")]
     pub max_failures: u32,
     /// How long the next automatic restart would wait.

@@ -15,6 +15,7 @@ mod places;
 mod ports;
 mod processes;
 mod report;
+mod resources;
 mod run;
 mod server;
 mod wait;
@@ -30,6 +31,7 @@ pub use places::{
     skipped,
 };
 pub use processes::{is_alive, pids_with, raise_descriptor_limit, send, wait_gone};
+pub use resources::{Resources, zombies_of};
 pub use run::Ran;
 pub use server::Server;
 pub use wait::{DEADLINE, Servers};

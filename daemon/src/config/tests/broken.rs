@@ -189,10 +189,10 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
     ),
     (
         "waits in the wrong order",
-        "[servers.a]\nmodel = \"m\"\n[servers.a.restart]\ninitial_delay = \"2s\"\nmax_delay = \"1s\"\nmax_failures = 0\nreset_after = 0\n",
+        "[servers.a]\nmodel = \"m\"\n[servers.a.restart]\ninitial_delay = \"2s\"\nmax_delay = \"1s\"\nmax_failures = 1001\nreset_after = 0\n",
         &[
             "4:17 `initial_delay` (2s) cannot be longer than `max_delay` (1s) (make the first wait the shorter one)",
-            "6:16 `max_failures` cannot be 0 (write a whole number from 1)",
+            "6:16 `max_failures` cannot be 1001 (write a whole number from 0 to 1000; with 0 magid never gives up)",
             "7:15 `reset_after` cannot be 0 (write a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
         ],
     ),
@@ -301,7 +301,7 @@ const DAEMONS: &[(&str, &str, &[&str])] = &[
             "2:21 `concurrent_starts` cannot be 0 (write true, false or a whole number from 1)",
             "4:12 `failures` cannot be 0 (write a whole number from 1)",
             "5:9 `stall` cannot be \"0s\" (write a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
-            "7:16 `max_failures` cannot be -1 (write a whole number from 1)",
+            "7:16 `max_failures` cannot be -1 (write a whole number from 0 to 1000; with 0 magid never gives up)",
             "8:17 `initial_delay` (120s) cannot be longer than `max_delay` (60s) (make the first wait the shorter one)",
         ],
     ),

@@ -73,7 +73,7 @@ impl Server {
                     obstacle,
                 }));
             };
-            live.tree.kill(live.scope, tell).await;
+            live.tree.kill(&context.scanner, live.scope, tell).await;
             live.process.exited().await;
             record.live = None;
             let folder = context.records.clone();
@@ -184,7 +184,5 @@ pub(super) fn sentence(server: &ServerName, last: &LastExit) -> String {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
+    crate::blocking::blocking(work).await?
 }

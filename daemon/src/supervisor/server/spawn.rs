@@ -33,7 +33,7 @@ impl Server {
         // Not dropped with its phase: a process that was made must be known.
         tokio::spawn(async move {
             let evidence = heal::gather(&order.definition).await;
-            let result = order.carry_out().await;
+            let result = order.carry_out(&evidence).await;
             let report = Report::Spawned {
                 incarnation,
                 record: order.record,
@@ -72,10 +72,11 @@ impl Server {
 }
 
 impl Order {
-    async fn carry_out(&mut self) -> Result<Incarnation, Exit> {
-        let model = self.model()?;
+    async fn carry_out(&mut self, evidence: &heal::Evidence) -> Result<Incarnation, Exit> {
+        let model = self.model(evidence).await?;
         let endpoint = self.take_port().await?;
-        let made = self.make(model, endpoint).await;
+        let engine = evidence.get(&self.definition.launch.engine);
+        let made = self.make(model, endpoint, engine.copied().flatten()).await;
         if made.is_err() {
             self.record.live = None;
             let _ = self.write_record().await;
@@ -87,11 +88,15 @@ impl Order {
         made
     }
 
-    fn model(&self) -> Result<PathBuf, Exit> {
+    async fn model(&self, evidence: &heal::Evidence) -> Result<PathBuf, Exit> {
         let model = &self.definition.launch.model;
         let missing = |why: &str| Exit::without_process(ExitClass::ModelMissing, why);
         let path = model.file.as_ref().map_err(|why| missing(why))?;
-        match Fingerprint::of(path) {
+        if evidence.get(path).is_some_and(Option::is_some) {
+            return Ok(path.clone());
+        }
+        let asked = path.clone();
+        match end::blocking(move || Fingerprint::of(&asked)).await {
             Ok(Some(_)) => Ok(path.clone()),
             Ok(None) => Err(missing(&format!("there is no file {}", path.display()))),
             Err(error) => Err(missing(&format!(
@@ -116,7 +121,12 @@ impl Order {
         }
     }
 
-    async fn make(&mut self, model: PathBuf, endpoint: SocketAddr) -> Result<Incarnation, Exit> {
+    async fn make(
+        &mut self,
+        model: PathBuf,
+        endpoint: SocketAddr,
+        engine: Option<Fingerprint>,
+    ) -> Result<Incarnation, Exit> {
         let launch = &self.definition.launch;
         let token = Token::random().map_err(|error| {
             not_prepared(
@@ -134,7 +144,6 @@ impl Order {
             process: None,
         });
         self.write_record().await?;
-        let engine = Fingerprint::of(&launch.engine).ok().flatten();
         let oom_kills = usage::oom_kills().unwrap_or(0);
         let request = SpawnRequest {
             program: launch.engine.clone(),
