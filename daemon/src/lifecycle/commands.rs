@@ -1,6 +1,7 @@
 //! What operators and plans ask of a server: they change what is desired, and what can be changed at
 //! once.
 
+use super::policy::{Policy, RestartMode};
 use super::state::{Desired, Ending, FailedCause, Phase, Rung, StopCause, StopReason};
 use super::step::Step;
 
@@ -18,16 +19,20 @@ impl Step {
                 cause: StopCause::Stop(_),
                 ..
             } => self.ready(process, ready_since),
-            Phase::Stopping { .. } => {
+            // What is there is on its way out: the next one is asked for.
+            Phase::Spawning { given_up: true, .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. } => {
                 self.state.history.begin_anew();
                 self.state.start_asked = true;
             }
             // What is asked for is under way.
             Phase::Queued
-            | Phase::Spawning { .. }
+            | Phase::Spawning {
+                given_up: false, ..
+            }
             | Phase::Loading { .. }
-            | Phase::Ready { .. }
-            | Phase::Draining { .. } => {}
+            | Phase::Ready { .. } => {}
         }
     }
 
@@ -42,22 +47,9 @@ impl Step {
                 self.terminate(process, Ending::Asked(StopCause::Stop(reason)), None)
             }
             Phase::Ready { process, since } => self.drain(process, since, StopCause::Stop(reason)),
-            // The drain goes on, for the newer cause.
-            Phase::Draining {
-                process,
-                ready_since,
-                until,
-                ..
-            } => {
-                self.state.phase = Phase::Draining {
-                    process,
-                    ready_since,
-                    until,
-                    cause: StopCause::Stop(reason),
-                };
-            }
-            // Its end looks at `desired`.
-            Phase::Spawning { .. } | Phase::Stopping { .. } => {}
+            // Its end looks at `desired`. A drain goes on for its first cause: one that was to be replaced
+            // is not called off by a later start.
+            Phase::Spawning { .. } | Phase::Draining { .. } | Phase::Stopping { .. } => {}
         }
     }
 
@@ -111,6 +103,37 @@ impl Step {
             | Phase::Queued
             | Phase::Loading { .. }
             | Phase::Ready { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    /// Takes new rules. What waits for its next try, or would if it were let, is judged by them at
+    /// once; what is under way looks at them when it gets to its end.
+    pub(super) fn set_policy(&mut self, policy: Policy) {
+        self.state.policy = policy;
+        let never = match self.state.policy.restart.mode {
+            RestartMode::Never => true,
+            RestartMode::Always | RestartMode::OnFailure => false,
+        };
+        match self.state.phase.clone() {
+            Phase::Failed {
+                cause: FailedCause::Policy,
+                ..
+            } if !never => {
+                self.state.history.begin_anew();
+                self.queue();
+            }
+            Phase::Backoff { exit, .. } | Phase::Failed { exit, .. } if never => {
+                self.fail(exit, FailedCause::Policy, None);
+            }
+            Phase::Stopped(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { .. }
             | Phase::Stopping { .. }
             | Phase::Backoff { .. }
             | Phase::Failed { .. } => {}

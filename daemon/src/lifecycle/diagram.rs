@@ -70,7 +70,18 @@ fn phases() -> Vec<Phase> {
             cause: FailedCause::Prospect,
             retry_at: Some(until),
         },
+        Phase::Failed {
+            exit: exit(ExitClass::Signal),
+            cause: FailedCause::Policy,
+            retry_at: None,
+        },
     ]
+}
+
+fn policy(mode: RestartMode) -> Policy {
+    let mut policy = Policy::default();
+    policy.restart.mode = mode;
+    policy
 }
 
 fn events() -> Vec<(&'static str, Event)> {
@@ -80,6 +91,11 @@ fn events() -> Vec<(&'static str, Event)> {
         ("stop", Event::Stop(StopReason::Requested)),
         ("restart", Event::Restart),
         ("replace", Event::Replace),
+        (
+            "policy allows",
+            Event::SetPolicy(policy(RestartMode::Always)),
+        ),
+        ("policy never", Event::SetPolicy(policy(RestartMode::Never))),
         ("hurry", Event::Hurry),
         ("healed", Event::Healed),
         ("turn", Event::Turn),

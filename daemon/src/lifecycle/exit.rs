@@ -159,8 +159,23 @@ impl Exit {
         }
     }
 
-    /// Whether it ended by itself with status 0.
+    /// Whether it ended by itself with status 0. One that was ended because it failed may well obey
+    /// with that status; that is no success.
     pub fn is_success(&self) -> bool {
-        self.status == Some(ExitStatus::Code(0))
+        let by_itself = match self.class {
+            ExitClass::Requested | ExitClass::StartupTimeout | ExitClass::Hung => false,
+            ExitClass::BadArguments
+            | ExitClass::ModelMissing
+            | ExitClass::ModelInvalid
+            | ExitClass::Bind
+            | ExitClass::OutOfMemoryHost
+            | ExitClass::OutOfMemoryDevice
+            | ExitClass::Assert
+            | ExitClass::IllegalInstruction
+            | ExitClass::Signal
+            | ExitClass::SpawnFailed
+            | ExitClass::Unknown => true,
+        };
+        by_itself && self.status == Some(ExitStatus::Code(0))
     }
 }

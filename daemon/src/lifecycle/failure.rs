@@ -54,7 +54,7 @@ impl Step {
         }
     }
 
-    fn fail(&mut self, exit: Arc<Exit>, cause: FailedCause, retry_at: Option<Moment>) {
+    pub(super) fn fail(&mut self, exit: Arc<Exit>, cause: FailedCause, retry_at: Option<Moment>) {
         self.state.phase = Phase::Failed {
             exit,
             cause,

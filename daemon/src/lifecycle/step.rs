@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::exit::{Exit, ExitClass};
 use super::policy::Policy;
-use super::state::{Desired, Ending, LastExit, Phase, Process, Rung, State, StopCause, StopReason};
+use super::state::{
+    Desired, Ending, FailedCause, LastExit, Phase, Process, Rung, State, StopCause, StopReason,
+};
 use crate::moment::Moment;
 
 /// What can happen to a server.
@@ -137,7 +139,7 @@ impl Step {
                 Desired::Running => self.renew(StopCause::Replace),
                 Desired::Stopped(_) => self.outdate(),
             },
-            Event::SetPolicy(policy) => self.state.policy = policy,
+            Event::SetPolicy(policy) => self.set_policy(policy),
             Event::Hurry => self.hurry(),
             Event::Healed => self.healed(),
             Event::Turn => self.turn(),
@@ -434,9 +436,12 @@ impl Step {
                 self.state.history.note_restart();
                 self.queue();
             }
-            Phase::Failed { .. } => {
+            Phase::Failed { cause, .. } => {
                 self.state.history.note_restart();
-                self.state.history.note_trial();
+                match cause {
+                    FailedCause::TooMany(_) => self.state.history.note_trial(),
+                    FailedCause::Prospect | FailedCause::Policy => {}
+                }
                 self.queue();
             }
             // These have no deadline.
