@@ -68,6 +68,19 @@ impl History {
         delay(policy, self.in_a_row)
     }
 
+    /// What matters of it at `now`: the ages of the failures that count, no older than the window and
+    /// with whether they age, and whether it is a trial.
+    #[cfg(test)]
+    pub(super) fn essence(
+        &self,
+        policy: &RestartPolicy,
+        now: Moment,
+    ) -> (Vec<(Duration, bool)>, bool) {
+        let counted = self.failures.iter().filter(|f| f.counts(policy, now));
+        let age = |f: &Failure| now.since(f.at).min(policy.failure_window);
+        (counted.map(|f| (age(f), f.sticky)).collect(), self.trial)
+    }
+
     pub(super) fn begin_anew(&mut self) {
         *self = Self::new(self.random);
     }

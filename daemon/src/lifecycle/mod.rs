@@ -31,6 +31,9 @@
 //! * *Start while it stops*: it is started again when the old tree is gone, whatever the way it ended
 //!   (`start_asked`).
 //! * *A changed definition while it starts*: the start is given up at once; nothing can be in flight.
+//! * *A restart or a changed definition, then a stop, then a start*: what was to be replaced is not
+//!   taken up again, and its failure is not the answer to that start.
+//! * *Other rules while it waits for its next try*: the wait is judged by them at once.
 //!
 //! # Failures
 //!
@@ -45,6 +48,9 @@
 //! once for each process, before the `Gone` of its incarnation, and `Gone` follows every `KillTree`
 //! sooner or later. After each step the shell asks [`State::deadline`] and sends [`Event::Timer`] when
 //! that moment has come.
+//!
+//! A model of all this is explored to its end by the tests: every state that any order of events leads
+//! to, with the laws that hold in each (`model`).
 
 pub mod classify;
 mod commands;
@@ -69,5 +75,7 @@ pub use view::{PublicState, View};
 
 #[cfg(test)]
 mod diagram;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

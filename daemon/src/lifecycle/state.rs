@@ -65,7 +65,7 @@ pub enum StopCause {
 }
 
 /// The process of an incarnation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     /// Number of the incarnation.
     pub incarnation: u64,
