@@ -1,16 +1,15 @@
 //! `DaemonService`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 
 use magi_proto::v1;
 use magi_proto::v1::daemon_service_server::DaemonService;
-use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Api, convert, errors, peer, servers};
+use super::reader::{Gone, Reader};
+use super::{Api, convert, errors, peer, reader, servers};
 use crate::supervisor::events::EventReader;
 
 /// Events that a reader is given at a time, unless he asks for another number.
@@ -19,8 +18,8 @@ const LAST: u32 = 50;
 /// The most of the history that can be asked for.
 const MOST: u32 = 1000;
 
-/// Messages that wait for a reader; behind them nothing is made, and he is told what he missed.
-const BACKLOG: usize = 4;
+/// Events in one message.
+const EVENTS_PER_MESSAGE: usize = 250;
 
 #[tonic::async_trait]
 impl DaemonService for Api {
@@ -92,6 +91,7 @@ impl DaemonService for Api {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let (reader, stream) = reader::stream(&request, "events");
         let request = request.into_inner();
         let last = request.last.unwrap_or(LAST);
         if last > MOST {
@@ -99,13 +99,10 @@ impl DaemonService for Api {
                 "cannot give the last {last} events: at most {MOST} can be asked for"
             )));
         }
-        let reader = self
-            .context
-            .events
-            .read(usize::try_from(last).unwrap_or(usize::MAX));
-        let (messages, stream) = mpsc::channel(BACKLOG);
-        tokio::spawn(pass_events(reader, request, messages, self.ending.clone()));
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        let last = usize::try_from(last).unwrap_or(usize::MAX);
+        let events = self.context.events.read(last);
+        tokio::spawn(pass_events(events, request, reader, self.ending.clone()));
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn stop(
@@ -120,9 +117,9 @@ impl DaemonService for Api {
 
 /// Passes events on until the reader is gone, has all he asked for, or magid ends.
 async fn pass_events(
-    mut reader: EventReader,
+    mut events: EventReader,
     request: v1::WatchEventsRequest,
-    messages: mpsc::Sender<Result<v1::WatchEventsResponse, Status>>,
+    mut reader: Reader<v1::WatchEventsResponse>,
     mut ending: tokio::sync::watch::Receiver<bool>,
 ) {
     let is_meant = |event: &v1::Event| {
@@ -133,12 +130,19 @@ async fn pass_events(
                 .is_some_and(|name| request.servers.contains(name))
     };
     loop {
-        let (events, missed) = reader.take();
-        let events = events.iter().map(|event| convert::event(event));
-        let events: Vec<_> = events.filter(is_meant).collect();
-        if !events.is_empty() || missed > 0 {
-            let message = v1::WatchEventsResponse { events, missed };
-            if messages.send(Ok(message)).await.is_err() {
+        let (fresh, mut missed) = events.take();
+        let mut fresh: VecDeque<v1::Event> = fresh
+            .iter()
+            .map(|event| convert::event(event))
+            .filter(is_meant)
+            .collect();
+        while !fresh.is_empty() || missed > 0 {
+            let count = fresh.len().min(EVENTS_PER_MESSAGE);
+            let message = v1::WatchEventsResponse {
+                events: fresh.drain(..count).collect(),
+                missed: std::mem::take(&mut missed),
+            };
+            if reader.send(message).await == Err(Gone) {
                 return;
             }
         }
@@ -147,8 +151,8 @@ async fn pass_events(
         }
         // All arms are cancel-safe: each only waits for something that stays true.
         tokio::select! {
-            more = reader.changed() => if !more { return },
-            () = messages.closed() => return,
+            more = events.changed() => if !more { return },
+            () = reader.closed() => return,
             _ = ending.wait_for(|ending| *ending) => return,
         }
     }

@@ -1,15 +1,16 @@
 //! The output of servers, as a stream.
 
+use std::iter::Peekable;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use magi_proto::v1;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
-use super::{Api, errors};
+use super::reader::{Gone, Message, Reader};
+use super::{Api, errors, reader};
 use crate::blocking::blocking;
 use crate::files::Hints;
 use crate::logs::{self, Follower, Fresh, LogStore};
@@ -23,28 +24,26 @@ const LAST: u32 = 20;
 /// The most lines that a reader can begin with.
 const MOST: u32 = 10_000;
 
-/// Messages that wait for a reader. Behind them nothing is read, and he may miss a part.
-const BACKLOG: usize = 2;
-
-/// Lines in one message.
-const LINES_PER_MESSAGE: usize = 500;
-
-type Message = Result<v1::TailLogsResponse, Status>;
+/// Bytes of lines in one message, but for one that is longer by itself. Most clients refuse messages of
+/// more than 4 MiB, and what waits for a reader takes memory.
+const BYTES_PER_MESSAGE: usize = 64 * 1024;
 
 /// One reader.
 struct Tail {
     context: Arc<Context>,
     server: ServerName,
     store: LogStore,
-    messages: mpsc::Sender<Message>,
+    reader: Reader<v1::TailLogsResponse>,
     ending: watch::Receiver<bool>,
     board: watch::Receiver<Fleet>,
 }
 
 pub(super) async fn tail(
     api: &Api,
-    request: v1::TailLogsRequest,
-) -> Result<impl Stream<Item = Message> + use<>, Status> {
+    request: Request<v1::TailLogsRequest>,
+) -> Result<impl Stream<Item = Message<v1::TailLogsResponse>> + use<>, Status> {
+    let (reader, stream) = reader::stream(&request, "the output of a server");
+    let request = request.into_inner();
     let lines = request.lines.unwrap_or(LAST);
     if lines > MOST {
         return Err(errors::invalid(format!(
@@ -54,13 +53,12 @@ pub(super) async fn tail(
     let (server, _) = api.fleet.explain(request.name).await.map_err(errors::ask)?;
     let store = api.context.rules.borrow().logs.clone();
     let incarnation = choose(&store, &server, request.incarnation)?;
-    let (messages, stream) = mpsc::channel(BACKLOG);
     let tail = Tail {
         board: api.context.board.subscribe(),
         context: api.context.clone(),
         server,
         store,
-        messages,
+        reader,
         ending: api.ending.clone(),
     };
     let lines = usize::try_from(lines).unwrap_or(usize::MAX);
@@ -69,7 +67,7 @@ pub(super) async fn tail(
         // It ends when the reader is gone; there is nobody to tell why.
         let _ = tail.run(incarnation, lines, follow, only_this).await;
     });
-    Ok(ReceiverStream::new(stream))
+    Ok(stream)
 }
 
 /// The incarnation to read: the one that is asked for, else the newest. None: there is none yet.
@@ -168,7 +166,7 @@ impl Tail {
             tokio::select! {
                 () = changes.changed() => {}
                 _ = self.board.changed() => {}
-                () = self.messages.closed() => return Err(Over),
+                () = self.reader.closed() => return Err(Over),
                 _ = self.ending.wait_for(|ending| *ending) => return Err(Over),
             }
         }
@@ -183,7 +181,7 @@ impl Tail {
             // All arms are cancel-safe: each only waits for something that stays true.
             tokio::select! {
                 changed = self.board.changed() => changed.map_err(|_| Over)?,
-                () = self.messages.closed() => return Err(Over),
+                () = self.reader.closed() => return Err(Over),
                 _ = self.ending.wait_for(|ending| *ending) => return Err(Over),
             }
         }
@@ -201,29 +199,45 @@ impl Tail {
         row.is_some_and(|(_, row)| row.pid.is_some() && row.incarnation == Some(number))
     }
 
-    async fn pass(&self, number: u64, fresh: Fresh) -> Result<(), Over> {
+    async fn pass(&mut self, number: u64, fresh: Fresh) -> Result<(), Over> {
         if fresh.lines.is_empty() && fresh.skipped == 0 {
             return Ok(());
         }
         self.send(number, fresh.lines, fresh.skipped).await
     }
 
-    async fn send(&self, incarnation: u64, lines: Vec<String>, skipped: u64) -> Result<(), Over> {
+    async fn send(
+        &mut self,
+        incarnation: u64,
+        lines: Vec<String>,
+        skipped: u64,
+    ) -> Result<(), Over> {
         let mut skipped_bytes = skipped;
         let mut rest = lines.into_iter().peekable();
         loop {
             let message = v1::TailLogsResponse {
                 incarnation,
-                lines: rest.by_ref().take(LINES_PER_MESSAGE).collect(),
+                lines: take_bytes(&mut rest),
                 skipped_bytes,
             };
-            self.messages.send(Ok(message)).await.map_err(|_| Over)?;
+            self.reader.send(message).await.map_err(|Gone| Over)?;
             skipped_bytes = 0;
             if rest.peek().is_none() {
                 return Ok(());
             }
         }
     }
+}
+
+/// The next lines, as many as go into one message.
+fn take_bytes(lines: &mut Peekable<impl Iterator<Item = String>>) -> Vec<String> {
+    let mut taken: Vec<String> = lines.next().into_iter().collect();
+    let mut bytes = taken.first().map_or(0, String::len);
+    while let Some(line) = lines.next_if(|line| bytes + line.len() <= BYTES_PER_MESSAGE) {
+        bytes += line.len();
+        taken.push(line);
+    }
+    taken
 }
 
 async fn opened(path: PathBuf) -> Option<Follower> {

@@ -3,12 +3,14 @@
 //! Every request is handed to the task that owns what it is about; answers are made from what those
 //! tasks publish. Nothing is decided here. Who asks for a change is written into the log.
 
+mod connections;
 mod convert;
 mod daemon;
 mod errors;
 mod listen;
 mod logs;
 mod peer;
+mod reader;
 mod servers;
 
 use std::path::PathBuf;
@@ -17,7 +19,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use magi_proto::v1::daemon_service_server::DaemonServiceServer;
@@ -28,12 +29,14 @@ use crate::supervisor::context::Context;
 use crate::supervisor::fleet::FleetHandle;
 
 pub use listen::{ListenError, listen};
+pub use servers::Watchers;
 
-/// Requests of one connection that are worked on at a time.
-const REQUESTS_PER_CONNECTION: usize = 64;
+/// Requests and streams that one connection may have open: enough for a library that shares one among
+/// a thousand watchers. Each costs a task and a few kilobytes.
+const STREAMS_PER_CONNECTION: u32 = 1024;
 
-/// Streams that one connection may have open.
-const STREAMS_PER_CONNECTION: u32 = 256;
+/// The headers of a request, in bytes. gRPC needs a few hundred.
+const LARGEST_HEADERS: u32 = 16 * 1024;
 
 /// The largest request, in bytes: names, and little else.
 const LARGEST_REQUEST: usize = 256 * 1024;
@@ -51,6 +54,8 @@ pub struct Api {
     pub stop: watch::Sender<bool>,
     /// Ends every open stream once it is true: without that no shutdown would ever finish.
     pub ending: watch::Receiver<bool>,
+    /// Who watches the servers.
+    pub watchers: Watchers,
     /// What the daemon says about itself.
     pub about: Arc<About>,
 }
@@ -85,8 +90,8 @@ pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transp
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1();
     let mut server = Server::builder()
-        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION);
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_max_header_list_size(LARGEST_HEADERS);
     let router = server
         .add_service(health_service)
         .add_service(
@@ -105,6 +110,6 @@ pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transp
         let _ = ending.wait_for(|ending| *ending).await;
     };
     router
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), until)
+        .serve_with_incoming_shutdown(connections::accept(listener), until)
         .await
 }

@@ -3,29 +3,31 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use magi_proto::v1;
 use magi_proto::v1::server_service_server::ServerService;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Api, convert, errors, logs, peer};
+use super::reader::{Gone, Reader};
+use super::{Api, convert, errors, logs, peer, reader};
 use crate::blocking::blocking;
 use crate::name::ServerName;
 use crate::supervisor::board::{Fleet, Row};
 use crate::supervisor::fleet::{Ask, AskError, Pending, Selector};
 use crate::supervisor::server::Explanation;
 
-/// Messages that wait for a watcher. What happens meanwhile is folded into the next one.
-const BACKLOG: usize = 2;
-
-/// The shortest time between two messages to one watcher, so that a thousand of them cannot keep
-/// magid from its work when servers crash in a loop.
+/// The shortest time between two messages to one watcher. What happens meanwhile is folded into the
+/// next one.
 const PACE: Duration = Duration::from_millis(20);
+
+/// That time for each watcher there is, if it is longer: all together get a thousand messages a second,
+/// so that a thousand watchers cannot keep magid from its work when servers crash in a loop.
+const PACE_PER_WATCHER: Duration = Duration::from_millis(1);
 
 /// How long to wait for what the system says about servers.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -56,12 +58,13 @@ impl ServerService for Api {
 
     async fn watch_servers(
         &self,
-        _: Request<v1::WatchServersRequest>,
+        request: Request<v1::WatchServersRequest>,
     ) -> Result<Response<Self::WatchServersStream>, Status> {
-        let (messages, stream) = mpsc::channel(BACKLOG);
+        let (reader, stream) = reader::stream(&request, "the states of servers");
         let board = self.context.board.subscribe();
-        tokio::spawn(pass_changes(board, messages, self.ending.clone()));
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        let watcher = self.watchers.one_more();
+        tokio::spawn(pass_changes(board, reader, watcher, self.ending.clone()));
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn explain_server(
@@ -124,7 +127,7 @@ impl ServerService for Api {
         &self,
         request: Request<v1::TailLogsRequest>,
     ) -> Result<Response<Self::TailLogsStream>, Status> {
-        let stream = logs::tail(self, request.into_inner()).await?;
+        let stream = logs::tail(self, request).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 }
@@ -214,10 +217,38 @@ pub(super) async fn measured(fleet: Fleet) -> Vec<v1::Server> {
     }
 }
 
+/// How many watchers there are.
+#[derive(Clone, Debug, Default)]
+pub struct Watchers(Arc<AtomicU32>);
+
+/// One of them, until it is dropped.
+struct Watcher(Watchers);
+
+impl Watchers {
+    fn one_more(&self) -> Watcher {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Watcher(self.clone())
+    }
+}
+
+impl Watcher {
+    /// How many there are, with this one.
+    fn count(&self) -> u32 {
+        self.0.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Passes changes on until the watcher is gone or magid ends.
 async fn pass_changes(
     mut board: watch::Receiver<Fleet>,
-    messages: mpsc::Sender<Result<v1::WatchServersResponse, Status>>,
+    mut reader: Reader<v1::WatchServersResponse>,
+    watcher: Watcher,
     mut ending: watch::Receiver<bool>,
 ) {
     let mut known: BTreeMap<ServerName, u64> = BTreeMap::new();
@@ -226,15 +257,15 @@ async fn pass_changes(
         let change = difference(&board.borrow_and_update(), &mut known, snapshot);
         if snapshot || !change.servers.is_empty() || !change.removed.is_empty() {
             snapshot = false;
-            if messages.send(Ok(change)).await.is_err() {
+            if reader.send(change).await == Err(Gone) {
                 return;
             }
         }
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(PACE.max(PACE_PER_WATCHER * watcher.count())).await;
         // All arms are cancel-safe: each only waits for something that stays true.
         tokio::select! {
             changed = board.changed() => if changed.is_err() { return },
-            () = messages.closed() => return,
+            () = reader.closed() => return,
             _ = ending.wait_for(|ending| *ending) => return,
         }
     }

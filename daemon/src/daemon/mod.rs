@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 pub use arguments::Arguments;
 
-use crate::api::{self, About, Api, ListenError};
+use crate::api::{self, About, Api, ListenError, Watchers};
 use crate::config::{Diagnostic, Environment, SourceFile};
 use crate::files::Hints;
 use crate::name::ServerName;
@@ -157,6 +157,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         reload: reload.clone(),
         stop,
         ending,
+        watchers: Watchers::default(),
         about: Arc::new(About {
             node: prepare::node_name(),
             started_at,

@@ -24,7 +24,7 @@ pub fn tail(path: &Path, n: usize) -> io::Result<Vec<String>> {
     let mut window = FIRST_WINDOW;
     loop {
         let start = length.saturating_sub(window);
-        let bytes = read_from(&file, start, window)?;
+        let bytes = read_from(&file, start, length - start)?;
         let newlines = bytes.iter().filter(|&&byte| byte == b'\n').count();
         // One more than asked for, since the first line of a window that begins inside the file is
         // the end of one.

@@ -14,7 +14,7 @@ use crate::lifecycle::PublicState;
 use crate::name::ServerName;
 
 /// How many events are kept.
-const KEPT: usize = 1024;
+const KEPT: usize = 1000;
 
 /// The kinds of events. Their codes and ids are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

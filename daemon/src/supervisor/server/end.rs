@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Incarnation, Report, Server, Survivor};
 use crate::lifecycle::classify::{Evidence, classify};
 use crate::lifecycle::{Event, Exit, ExitStatus, LastExit};
@@ -37,7 +39,7 @@ impl Server {
             return;
         };
         let reached_ready = self.state.ready_since().is_some();
-        let reports = self.reports.clone();
+        let (reports, told) = (self.reports.clone(), live.end_told.clone());
         tokio::spawn(async move {
             let exit = blocking(move || Ok(explain(&live, status, reached_ready))).await;
             let exit = exit.unwrap_or_else(|_| explain_without_output(status, reached_ready));
@@ -45,6 +47,7 @@ impl Server {
             let _ = reports
                 .send(Report::Event(Event::Exited { incarnation, exit }))
                 .await;
+            told.cancel();
         });
     }
 
@@ -74,7 +77,8 @@ impl Server {
                 }));
             };
             live.tree.kill(&context.scanner, live.scope, tell).await;
-            live.process.exited().await;
+            // What the end means comes before what follows from it.
+            live.end_told.cancelled().await;
             record.live = None;
             let folder = context.records.clone();
             let kept = record.clone();
@@ -116,6 +120,7 @@ impl Server {
                 .logs
                 .path(&self.definition.name, number),
             oom_kills: usage::oom_kills().unwrap_or(0),
+            end_told: CancellationToken::new(),
         };
         self.record_event(
             Kind::SurvivorFound,

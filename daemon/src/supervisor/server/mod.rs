@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::board::Row;
@@ -111,6 +112,8 @@ struct Incarnation {
     log: PathBuf,
     /// The kernel's count of out-of-memory kills before it was started.
     oom_kills: u64,
+    /// Cancelled once the lifecycle knows of the end of the process.
+    end_told: CancellationToken,
 }
 
 /// What an earlier magid left of an incarnation.

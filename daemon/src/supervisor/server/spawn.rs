@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Incarnation, Report, Server, end, heal};
 use crate::files::Fingerprint;
 use crate::lifecycle::{Event, Exit, ExitClass, Process as Pid};
@@ -181,6 +183,7 @@ impl Order {
             model,
             log,
             oom_kills,
+            end_told: CancellationToken::new(),
         })
     }
 
