@@ -137,3 +137,43 @@ async fn a_follower_sees_the_next_incarnation() {
         .await
         .unwrap();
 }
+
+/// The output of a server that floods, followed and not read.
+#[tokio::test]
+async fn a_stalled_reader_is_let_go_and_told_why_when_he_reads_on() {
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::faulty("alpha").fault("flood=20MiB")]);
+    fleet.start().await;
+    fleet.ready("alpha").await;
+    let tail = TailLogsRequest {
+        name: "alpha".to_owned(),
+        follow: true,
+        ..TailLogsRequest::default()
+    };
+    let mut lines = fleet.servers().tail_logs(tail).await.unwrap().into_inner();
+    while !fleet.output().contains("was let go") {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let end = loop {
+        match lines.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the stream ended without a reason"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), Code::ResourceExhausted);
+    let details = end.get_details_error_info().unwrap();
+    assert_eq!(details.reason, "reader-too-slow");
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused() {
+    let fleet = fleet().await;
+    let request = StartServersRequest {
+        names: vec!["x".repeat(300 << 10)],
+        ..StartServersRequest::default()
+    };
+    let error = fleet.servers().start_servers(request).await.unwrap_err();
+    assert_eq!(error.code(), Code::OutOfRange);
+    fleet.magictl(&["status"]).await.expect_code(0);
+}

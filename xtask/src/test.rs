@@ -13,7 +13,7 @@ use crate::narrate::say;
 /// What to test.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Repeat the reliability tests as often as their promises are made for
+    /// Repeat the reliability tests as often as their promises are made for, with what is released
     #[arg(long)]
     full: bool,
     /// Run only tests whose names contain one of these
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 /// may be skipped.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let llama_server = llama_server::find_or_build()?;
-    cargo::build_programs(&[])?;
+    cargo::build_programs(if options.full { &["--release"] } else { &[] })?;
 
     let skipped = target().join("skipped-tests");
     fs::write(&skipped, "")?;
@@ -37,7 +37,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .env("LLAMA_SERVER_PATH", &llama_server)
             .env("MAGI_SKIPPED_FILE", &skipped);
         if options.full {
-            command.env("MAGI_FULL", "1");
+            command
+                .env("MAGI_FULL", "1")
+                .env("MAGI_BIN_DIR", target().join("release"));
         }
         cargo::run(&mut command)
     };

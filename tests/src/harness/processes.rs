@@ -64,6 +64,7 @@ pub async fn wait_gone(pid: u32, deadline: Duration) {
     let Ok(pidfd) = pidfd_open(id, PidfdFlags::empty()) else {
         return;
     };
+    #[expect(clippy::disallowed_methods, reason = "a test has threads enough")]
     let ended = spawn_blocking(move || {
         let limit = Timespec::try_from(deadline).expect("a deadline is a time");
         poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))
