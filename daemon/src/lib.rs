@@ -43,3 +43,4 @@ pub mod plan;
 pub mod process;
 pub mod reload;
 pub mod supervisor;
+mod text;

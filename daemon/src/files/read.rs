@@ -1,9 +1,11 @@
 //! Reading a file that somebody may be writing.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 /// How often a file that changes under the reader is read again.
 const TRIES: u32 = 5;
@@ -66,7 +68,12 @@ fn read_once(path: &Path, limit: u64) -> Result<Option<String>, ReadError> {
             reason,
         },
     };
-    let mut file = File::open(path).map_err(unreadable)?;
+    // A pipe in the place of the file would else be waited for, for ever.
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(unreadable)?;
     let before = file.metadata().map_err(unreadable)?;
     if !before.is_file() {
         return Err(unreadable(io::Error::other("it is not a regular file")));

@@ -1,13 +1,14 @@
 //! Remembers which servers an operator stopped, over reloads and restarts of magid.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::record::RecordError;
+use super::state_file::{self, Fault, NewerVersion};
 use crate::blocking::blocking;
 use crate::files;
 use crate::name::ServerName;
@@ -16,6 +17,7 @@ const VERSION: u32 = 1;
 const LIMIT: u64 = 4 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Stopped {
     version: u32,
     servers: BTreeSet<String>,
@@ -54,14 +56,7 @@ impl Memory {
 
 async fn run(path: PathBuf, mut inbox: watch::Receiver<BTreeSet<ServerName>>) {
     while inbox.changed().await.is_ok() {
-        let stopped = Stopped {
-            version: VERSION,
-            servers: inbox
-                .borrow_and_update()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-        };
+        let stopped = inbox.borrow_and_update().clone();
         let path = path.clone();
         let written = blocking(move || write(&path, &stopped)).await;
         if let Ok(Err(error)) = written {
@@ -70,41 +65,78 @@ async fn run(path: PathBuf, mut inbox: watch::Receiver<BTreeSet<ServerName>>) {
     }
 }
 
-fn write(path: &Path, stopped: &Stopped) -> std::io::Result<()> {
-    let mut text = serde_json::to_string_pretty(stopped)?;
-    text.push('\n');
-    files::replace(path, text.as_bytes())
+fn write(path: &Path, stopped: &BTreeSet<ServerName>) -> io::Result<()> {
+    files::replace(path, text(stopped)?.as_bytes())
 }
 
-/// Reads the servers that an operator stopped. A file that cannot be understood counts as none, and
-/// is told in the log. Blocks.
+/// The text of the file.
+pub(crate) fn text(stopped: &BTreeSet<ServerName>) -> io::Result<String> {
+    let stopped = Stopped {
+        version: VERSION,
+        servers: stopped.iter().map(ToString::to_string).collect(),
+    };
+    let mut text = serde_json::to_string_pretty(&stopped)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Reads the text of the file.
+pub(crate) fn parse(text: &str) -> Result<BTreeSet<ServerName>, Fault> {
+    let stopped: Stopped = state_file::parse(text, VERSION)?;
+    let names = stopped.servers.iter().map(|name| {
+        ServerName::new(name)
+            .map_err(|error| Fault::Broken(format!("the name of a server {error}")))
+    });
+    names.collect()
+}
+
+/// Reads the servers that an operator stopped. A file that cannot be understood is set aside, told in
+/// the log, and counts as none. Blocks.
 ///
 /// # Errors
 ///
 /// A file of a later version.
-pub fn read(path: &Path) -> Result<BTreeSet<ServerName>, RecordError> {
-    let text = match files::read_stable(path, LIMIT) {
-        Ok(text) => text,
-        Err(files::ReadError::Missing(_)) => return Ok(BTreeSet::new()),
-        Err(error) => {
-            tracing::warn!("cannot know which servers were stopped: {error}");
-            return Ok(BTreeSet::new());
-        }
-    };
-    match serde_json::from_str::<Stopped>(&text) {
-        Ok(stopped) if stopped.version > VERSION => Err(RecordError::Newer {
-            path: path.to_path_buf(),
-            found: stopped.version.into(),
-        }),
-        Ok(stopped) => {
-            let names = stopped.servers.iter();
-            Ok(names
-                .filter_map(|name| ServerName::new(name).ok())
-                .collect())
-        }
-        Err(error) => {
-            tracing::warn!("cannot use {}: {error}", path.display());
-            Ok(BTreeSet::new())
+pub fn read(path: &Path) -> Result<BTreeSet<ServerName>, NewerVersion> {
+    let stopped = state_file::read(path, LIMIT, VERSION, parse)?;
+    Ok(stopped.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<ServerName> {
+        let names = names.iter().map(|name| ServerName::new(name).unwrap());
+        names.collect()
+    }
+
+    #[test]
+    fn what_is_remembered_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stopped.json");
+        assert_eq!(read(&path), Ok(names(&[])));
+        write(&path, &names(&["a", "b.c"])).unwrap();
+        assert_eq!(read(&path), Ok(names(&["a", "b.c"])));
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_is_refused_even_if_its_servers_are_of_another_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stopped.json");
+        std::fs::write(&path, r#"{"version": 2, "servers": {"a": "held"}}"#).unwrap();
+        assert_eq!(read(&path).unwrap_err().found, 2);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_broken_file_is_set_aside_before_it_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stopped.json");
+        for text in ["{", r#"{"version": 1, "servers": ["../x"]}"#] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read(&path), Ok(names(&[])));
+            let aside = std::fs::read_to_string(path.with_extension("broken"));
+            assert_eq!(aside.unwrap(), text);
         }
     }
 }

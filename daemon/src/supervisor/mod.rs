@@ -20,3 +20,4 @@ pub mod memory;
 pub mod ports;
 pub mod record;
 pub mod server;
+pub mod state_file;

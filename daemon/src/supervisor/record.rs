@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::state_file::{self, Fault, NewerVersion};
 use crate::files;
 use crate::name::ServerName;
 use crate::process::{Identity, Token};
+use crate::text::one_line;
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -59,14 +61,9 @@ pub enum RecordError {
         /// The system's word.
         reason: io::Error,
     },
-    /// A later magid wrote it.
-    #[error("cannot use {}: it has version {found}, and this magid knows {VERSION}; run the magid that wrote it, or remove the file", .path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u64,
-    },
+    /// A later magid wrote one.
+    #[error(transparent)]
+    Newer(#[from] NewerVersion),
 }
 
 impl Record {
@@ -81,18 +78,33 @@ impl Record {
         }
     }
 
+    /// Reads the text of the record of `server`. That of another would have two servers take the same
+    /// processes for theirs.
+    pub(crate) fn parse(server: &ServerName, text: &str) -> Result<Self, Fault> {
+        let record: Self = state_file::parse(text, VERSION)?;
+        if record.server == server.as_str() {
+            Ok(record)
+        } else {
+            let why = format!("it is of {}", one_line(&record.server));
+            Err(Fault::Broken(why))
+        }
+    }
+
+    /// The text of it.
+    pub(crate) fn text(&self) -> io::Result<String> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        Ok(text)
+    }
+
     /// Writes it into the folder of records. Blocks.
     ///
     /// # Errors
     ///
     /// Whatever the system says; the former record is then untouched.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        files::replace(
-            &folder.join(format!("{}.json", self.server)),
-            text.as_bytes(),
-        )
+        let path = folder.join(format!("{}.json", self.server));
+        files::replace(&path, self.text()?.as_bytes())
     }
 }
 
@@ -115,48 +127,13 @@ pub fn read_all(folder: &Path) -> Result<BTreeMap<ServerName, Record>, RecordErr
         let Some(name) = name.and_then(|name| ServerName::new(name).ok()) else {
             continue;
         };
-        if is_record && let Some(record) = read(&path)? {
-            records.insert(name, record);
+        if !is_record {
+            continue;
         }
+        let record = state_file::read(&path, LIMIT, VERSION, |text| Record::parse(&name, text))?;
+        records.extend(record.map(|record| (name, record)));
     }
     Ok(records)
-}
-
-fn read(path: &Path) -> Result<Option<Record>, RecordError> {
-    let text = match files::read_stable(path, LIMIT) {
-        Ok(text) => text,
-        Err(error) => return Ok(set_aside(path, &error.to_string())),
-    };
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: u64,
-    }
-    if let Ok(Versioned { version }) = serde_json::from_str(&text)
-        && version > u64::from(VERSION)
-    {
-        return Err(RecordError::Newer {
-            path: path.to_path_buf(),
-            found: version,
-        });
-    }
-    match serde_json::from_str(&text) {
-        Ok(record) => Ok(Some(record)),
-        Err(error) => Ok(set_aside(path, &error.to_string())),
-    }
-}
-
-fn set_aside(path: &Path, why: &str) -> Option<Record> {
-    let aside = path.with_extension("broken");
-    let moved = std::fs::rename(path, &aside);
-    tracing::warn!(
-        "cannot use {}: {why}; {}",
-        path.display(),
-        match moved {
-            Ok(()) => format!("it was moved to {}", aside.display()),
-            Err(error) => format!("cannot move it aside: {error}"),
-        }
-    );
-    None
 }
 
 #[cfg(test)]
@@ -188,13 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn a_record_under_the_name_of_another_server_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = Record::new(&ServerName::new("a").unwrap());
+        record.write(folder.path()).unwrap();
+        std::fs::copy(folder.path().join("a.json"), folder.path().join("b.json")).unwrap();
+        assert_eq!(read_all(folder.path()).unwrap().len(), 1);
+        assert!(folder.path().join("b.broken").exists());
+    }
+
+    #[test]
     fn a_record_of_a_later_version_is_refused_and_not_touched() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
         std::fs::write(&path, "{\"version\": 2, \"more\": true}").unwrap();
         assert!(matches!(
             read_all(folder.path()),
-            Err(RecordError::Newer { found: 2, .. })
+            Err(RecordError::Newer(NewerVersion { found: 2, .. }))
         ));
         assert!(path.exists());
     }
