@@ -199,7 +199,6 @@ fn shortened(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn class_of(status: ExitStatus, reached_ready: bool, output: &str) -> ExitClass {
         let lines: Vec<String> = output.lines().map(str::to_owned).collect();
@@ -288,18 +287,5 @@ mod tests {
             oom_kills_during_life: 1,
         };
         assert_eq!(classify(&evidence).class, ExitClass::OutOfMemoryHost);
-    }
-
-    proptest! {
-        #[test]
-        fn no_output_is_too_strange(lines: Vec<String>, code: i32, ready: bool) {
-            let evidence = Evidence {
-                status: ExitStatus::Code(code),
-                reached_ready: ready,
-                lines: &lines,
-                oom_kills_during_life: 0,
-            };
-            prop_assert!(classify(&evidence).last_lines.len() <= Exit::LAST_LINES);
-        }
     }
 }

@@ -23,7 +23,7 @@
 mod handle;
 mod identity;
 pub mod probe;
-mod procfs;
+pub(crate) mod procfs;
 pub(crate) mod readable;
 pub mod reaper;
 mod scanner;

@@ -19,6 +19,8 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::text::one_line;
+
 /// The most of an answer that is read.
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
@@ -55,7 +57,8 @@ pub enum ProbeError {
 }
 
 /// One slot: a place for one request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireSlot")]
 pub struct Slot {
     /// Which.
     pub id: u32,
@@ -106,8 +109,7 @@ pub async fn slots(
     limit: Duration,
     api_key: Option<&str>,
 ) -> Result<Vec<Slot>, ProbeError> {
-    let slots: Vec<WireSlot> = ask_json(address, limit, "/slots", api_key).await?;
-    Ok(slots.into_iter().map(Slot::from).collect())
+    ask_json(address, limit, "/slots", api_key).await
 }
 
 /// Asks `/props`. It wakes nobody.
@@ -130,9 +132,14 @@ async fn ask_json<T: DeserializeOwned>(
     api_key: Option<&str>,
 ) -> Result<T, ProbeError> {
     match ask(address, limit, path, api_key).await? {
-        (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(broken),
+        (StatusCode::OK, body) => read_answer(&body),
         (status, _) => Err(ProbeError::Status(status.as_u16())),
     }
+}
+
+/// Reads the body of an answer, which may come from anybody.
+pub(crate) fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, ProbeError> {
+    serde_json::from_slice(body).map_err(broken)
 }
 
 async fn ask(
@@ -194,7 +201,7 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProbeEr
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    ProbeError::Broken(text)
+    ProbeError::Broken(one_line(&text))
 }
 
 /// A slot as llama-server writes it. Idle ones have only the first two members.
@@ -233,7 +240,9 @@ impl Default for NextToken {
 impl From<WireSlot> for Slot {
     fn from(wire: WireSlot) -> Self {
         let n_decoded = match wire.next_token {
-            NextToken::Many(tokens) => tokens.iter().map(|token| token.n_decoded).sum(),
+            NextToken::Many(tokens) => tokens
+                .iter()
+                .fold(0_u64, |sum, token| sum.saturating_add(token.n_decoded)),
             NextToken::One(token) => token.n_decoded,
         };
         Self {

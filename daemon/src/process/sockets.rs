@@ -253,7 +253,7 @@ fn read_table(file: File, each: &mut dyn FnMut(Socket)) -> io::Result<()> {
 
 impl Socket {
     /// Parses one line of a table: `0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 UID 0 INODE …`.
-    fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let local = parse_address(fields.next()?)?;
         let remote = parse_address(fields.next()?)?;
@@ -395,12 +395,6 @@ mod tests {
             };
             let address = SocketAddr::new(ip, port);
             prop_assert_eq!(parse_address(&written(address)), Some(address));
-        }
-
-        #[test]
-        fn no_text_makes_the_parser_panic(line in ".*") {
-            let _ = Socket::parse(&line);
-            let _ = parse_address(&line);
         }
     }
 }
