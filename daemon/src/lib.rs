@@ -34,6 +34,8 @@ mod blocking;
 pub mod config;
 pub mod daemon;
 pub mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod lifecycle;
 pub mod logs;
 pub mod moment;

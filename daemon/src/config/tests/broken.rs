@@ -340,3 +340,31 @@ fn every_error_of_magid_toml_is_told_with_its_place() {
         assert_eq!(lines(&daemon(text, &[]).unwrap_err()), *expected, "{what}");
     }
 }
+
+#[test]
+fn bytes_that_are_no_text_are_placed() {
+    let error = SourceFile::from_bytes("/x".into(), b"a = 1\nb = \"\xff\"".to_vec()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/x:2:6: error: cannot read what is not UTF-8 (save the file as UTF-8)"
+    );
+}
+
+#[test]
+fn a_diagnostic_shows_its_line_but_never_a_secret() {
+    let text = "[servers.a]\nmodel = 3\nargs = [\"--api-key\", \"hunter2\", 7]\n";
+    let source = file("/etc/magi/profiles/x.toml", text);
+    let shown: Vec<_> = profile(text)
+        .unwrap_err()
+        .iter()
+        .map(|error| error.render(Some(&source)))
+        .collect();
+    assert!(shown[0].contains("2 | model = 3\n"), "{}", shown[0]);
+    assert!(
+        shown[0].contains("--> /etc/magi/profiles/x.toml:2:9\n"),
+        "{}",
+        shown[0]
+    );
+    assert_eq!(shown.len(), 3);
+    assert!(!shown.concat().contains("hunter2"));
+}

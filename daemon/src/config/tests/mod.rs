@@ -2,7 +2,6 @@
 
 mod broken;
 mod equality;
-mod fuzz;
 mod places;
 mod values;
 

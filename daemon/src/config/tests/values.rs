@@ -1,5 +1,6 @@
 //! What good configurations mean.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -315,4 +316,28 @@ fn the_sample_profiles_are_good_with_and_without_their_servers() {
         assert!(profile_without.servers.is_empty() && profile_without.description.is_some());
         assert!(profile(&uncomment(sample)).unwrap().servers.len() >= 2);
     }
+}
+
+/// They are what fuzzing begins with.
+#[test]
+fn the_seeds_with_every_key_are_valid() {
+    let text = include_str!("../../../../fuzz/corpus/magid_toml/every-key.toml");
+    daemon(text, &[]).unwrap();
+    let text = include_str!("../../../../fuzz/corpus/profile/every-key.toml");
+    let profile = profile(text).unwrap();
+    let servers = profile.servers.values();
+    let set: BTreeSet<_> = servers
+        .flat_map(|server| server.settings.entries())
+        .collect();
+    let set: BTreeSet<_> = set.into_iter().map(|(key, _)| key).collect();
+    let left: Vec<_> = settings::KEYS
+        .iter()
+        .map(|key| key.name)
+        .filter(|key| !set.contains(key))
+        .collect();
+    assert_eq!(
+        left,
+        ["reranking", "chat_template"],
+        "one is off, one excludes another"
+    );
 }
