@@ -4,12 +4,15 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use crate::cargo::{self, cargo};
+use crate::cargo::{self, cargo, target, workspace};
 use crate::generate;
 use crate::narrate::say;
 
 /// The version of cargo-deny that is installed where there is none.
 const CARGO_DENY: &str = "cargo-deny@0.18.9";
+
+/// The manifest of the fuzz targets.
+const FUZZ: &str = "fuzz/Cargo.toml";
 
 /// Checks format, lints, documentation, generated files, and the licences and sources of
 /// dependencies.
@@ -33,9 +36,24 @@ pub(crate) fn run() -> Result<()> {
         .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     cargo::run(&mut generate::keepers()).context("`cargo xtask generate` mends it")?;
+    fuzz_targets()?;
     deny()?;
     say("all checks passed");
     Ok(())
+}
+
+/// Checks the fuzz targets, which are no part of the workspace, without libFuzzer: nothing is linked,
+/// so neither it nor a C++ compiler is needed.
+fn fuzz_targets() -> Result<()> {
+    let manifest = ["--manifest-path", FUZZ];
+    cargo::run(cargo(&["fmt", "--check"]).args(manifest))?;
+    cargo::run(
+        cargo(&["clippy", "--locked"])
+            .args(manifest)
+            .args(["--", "-D", "warnings"])
+            .env("CARGO_TARGET_DIR", target())
+            .env("CUSTOM_LIBFUZZER_PATH", "/no/libfuzzer.a"),
+    )
 }
 
 /// Checks dependencies against `deny.toml`. Advisories need a database from the network, and are
@@ -50,7 +68,13 @@ fn deny() -> Result<()> {
         say("there is no cargo-deny: installing it, once, which takes some minutes");
         cargo::run(&mut cargo(&["install", "--locked", CARGO_DENY]))?;
     }
-    cargo::run(&mut cargo(&[
-        "deny", "check", "bans", "licenses", "sources",
-    ]))
+    let rules = workspace().join("deny.toml");
+    for manifest in ["Cargo.toml", FUZZ] {
+        cargo::run(
+            cargo(&["deny", "--manifest-path", manifest, "check", "--config"])
+                .arg(&rules)
+                .args(["bans", "licenses", "sources"]),
+        )?;
+    }
+    Ok(())
 }

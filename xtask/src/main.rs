@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod check;
 mod demo;
+mod fuzz;
 mod generate;
 mod llama_server;
 mod narrate;
@@ -34,6 +35,8 @@ enum Command {
     Check,
     /// Measure the figures that are promised, and fail if one is missed
     Bench,
+    /// Have inputs made up for what magid reads, and fail if one breaks a promise
+    Fuzz(fuzz::Options),
     /// Write generated files anew
     Generate,
     /// Print the path of a llama-server, building one if there is none
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Check => check::run(),
         Command::Bench => bench::run(),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Generate => generate::run(),
         Command::LlamaServer => llama_server::run(),
     };
