@@ -12,8 +12,9 @@ use clap::Args;
 use crate::cargo::{self, target, workspace};
 use crate::narrate::say;
 
-/// What the fuzzed program may not exceed: MiB of memory, and seconds for one input.
-const LIMITS: [&str; 2] = ["-rss_limit_mb=2048", "-timeout=10"];
+/// The most of memory in MiB, and of time for one input in seconds, that are no finding; and the
+/// longest input in bytes, which is more than the longest line that is kept.
+const LIMITS: [&str; 3] = ["-rss_limit_mb=2048", "-timeout=10", "-max_len=65536"];
 
 /// How much of libFuzzer's output is shown when it has found something, in lines.
 const SHOWN: usize = 60;

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, where, and what to write instead.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
@@ -182,6 +183,9 @@ pub(super) struct Report<'f> {
     text: &'f str,
     path: Arc<Path>,
     line_starts: Vec<usize>,
+    /// The place that was last asked for and its column: the next one on a long line is counted from
+    /// there.
+    last: Cell<(usize, usize)>,
     found: Vec<Diagnostic>,
     settled: BTreeSet<usize>,
     hidden: BTreeSet<usize>,
@@ -200,6 +204,7 @@ impl<'f> Report<'f> {
             line_starts: std::iter::once(0)
                 .chain(newlines.map(|(at, _)| at + 1))
                 .collect(),
+            last: Cell::new((0, 1)),
             found: Vec::new(),
             settled: BTreeSet::new(),
             hidden: BTreeSet::new(),
@@ -245,10 +250,16 @@ impl<'f> Report<'f> {
         let at = within(self.text, &span).start;
         let line = self.line(&span);
         let start = self.line_starts[line - 1];
+        let (from, column) = match self.last.get() {
+            last if (start..=at).contains(&last.0) => last,
+            _ => (start, 1),
+        };
+        let column = column + self.text[from..at].chars().count();
+        self.last.set((at, column));
         Origin {
             file: self.path.clone(),
             line,
-            column: self.text[start..at].chars().count() + 1,
+            column,
         }
     }
 

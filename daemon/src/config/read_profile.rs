@@ -27,6 +27,12 @@ use crate::name::{Alias, ServerName};
 /// So many servers may one profile have.
 pub const MAX_SERVERS: usize = 1000;
 
+/// What `[defaults]` says is copied into each server; this much may all copies take, in bytes.
+const MAX_COPIES: usize = 16 * 1024 * 1024;
+
+/// What an argument or a variable takes beside its text, in bytes.
+const ITEM: usize = 64;
+
 /// Reads a profile. `name` is the stem of its file.
 ///
 /// # Errors
@@ -44,12 +50,14 @@ pub fn parse_profile(
         .get::<String>("description", &mut report)
         .map(Spanned::into_inner);
     let base = beside(&file.path);
+    let defaults_at = root.raw("defaults").map_or(0..0, Spanned::span);
     let defaults = Layer::defaults(root.table("defaults", &mut report), base, &mut report);
     defaults.check(&daemon.restart, &mut report);
     let reader = Reader {
         base,
         restart: &daemon.restart,
         defaults,
+        defaults_at,
     };
     let servers = root.raw("servers").map_or_else(Vec::new, |value| {
         Table::at("servers", value, "write [servers.NAME]", &mut report).entries()
@@ -102,6 +110,7 @@ struct Reader<'a> {
     base: &'a Path,
     restart: &'a RestartPolicy,
     defaults: Layer,
+    defaults_at: Range<usize>,
 }
 
 impl Layer {
@@ -149,6 +158,19 @@ impl Layer {
         self.restart.apply(restart, report)
     }
 
+    /// What a copy of these keys takes, in bytes, more or less.
+    fn size(&self) -> usize {
+        let settings = self.settings.values().map(|value| value.get_ref().len());
+        let args = self.args.iter().flatten().map(|arg| arg.get_ref().len());
+        let env = self.env.iter();
+        let env = env.map(|(name, (_, value))| name.len() + value.len());
+        settings
+            .chain(args)
+            .chain(env)
+            .map(|text| text + ITEM)
+            .sum()
+    }
+
     /// These keys, and those of `defaults` that are not among them.
     fn over(self, defaults: &Self) -> Self {
         let mut settings = defaults.settings.clone();
@@ -177,6 +199,15 @@ impl Reader<'_> {
                 entry.key_span.clone(),
                 format!("cannot have {} servers", entries.len()),
                 format!("{MAX_SERVERS} are allowed in a profile"),
+            );
+            return BTreeMap::new();
+        }
+        let size = self.defaults.size();
+        if size.saturating_mul(entries.len()) > MAX_COPIES {
+            report.error(
+                self.defaults_at.clone(),
+                format!("cannot copy `[defaults]` into {} servers: {size} bytes for each", entries.len()),
+                format!("{MAX_COPIES} bytes are allowed in all: write less, or in the servers that need it"),
             );
             return BTreeMap::new();
         }

@@ -9,7 +9,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
 /// So many inputs are made up for each target, and so many in a full run.
-const CASES: u32 = 300;
+const CASES: u32 = 1_000;
 const FULL_CASES: u32 = 20_000;
 
 #[test]

@@ -368,3 +368,21 @@ fn a_diagnostic_shows_its_line_but_never_a_secret() {
     assert_eq!(shown.len(), 3);
     assert!(!shown.concat().contains("hunter2"));
 }
+
+#[test]
+fn a_small_file_cannot_become_a_large_profile() {
+    let variables: String = (0..5000).map(|n| format!("V{n} = \"1\"\n")).collect();
+    let servers = |count| -> String {
+        let servers = (0..count).map(|n| format!("[servers.s{n}]\nmodel = \"m\"\n"));
+        servers.collect()
+    };
+    let text = |count| format!("[defaults.env]\n{variables}{}", servers(count));
+    assert!(profile(&text(40)).is_ok());
+    let error = &profile(&text(900)).unwrap_err()[0];
+    assert!(
+        error
+            .message
+            .starts_with("cannot copy `[defaults]` into 900 servers"),
+        "{error}"
+    );
+}
