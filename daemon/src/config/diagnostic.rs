@@ -18,6 +18,10 @@ const MAX_DIAGNOSTICS: usize = 100;
 /// The longest piece of a file that a message repeats, in characters.
 const MAX_QUOTE: usize = 60;
 
+/// The most of a file that is shown with a diagnostic, in bytes. A line of a megabyte tells nobody
+/// anything, and would take long to draw for each of its errors.
+const LONGEST_EXCERPT: usize = 4 * 1024;
+
 /// A configuration file as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
@@ -158,13 +162,20 @@ impl Diagnostic {
         };
         let path = origin.file.to_string_lossy();
         let group = Group::with_title(level.primary_title(&*self.message));
-        let mut group = match (source, &self.span) {
-            (Some(source), Some(span)) if *source.path == *origin.file => group.element(
-                Snippet::source(&*source.text)
+        let shown = match (source, &self.span) {
+            (Some(source), Some(span)) if *source.path == *origin.file => {
+                excerpt(&source.text, span)
+            }
+            _ => None,
+        };
+        let mut group = match shown {
+            Some((lines, span)) => group.element(
+                Snippet::source(lines)
+                    .line_start(origin.line)
                     .path(path)
-                    .annotation(AnnotationKind::Primary.span(within(&source.text, span))),
+                    .annotation(AnnotationKind::Primary.span(span)),
             ),
-            _ => group.element(
+            None => group.element(
                 Place::path(path)
                     .line(origin.line)
                     .char_column(origin.column),
@@ -312,6 +323,16 @@ pub(super) fn quote(text: &str) -> String {
         quoted.push('\u{2026}');
     }
     quoted
+}
+
+/// The lines that `span` is on, and where it is in them, unless they are too long to be shown.
+fn excerpt<'t>(text: &'t str, span: &Range<usize>) -> Option<(&'t str, Range<usize>)> {
+    let span = within(text, span);
+    let start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let rest = &text[span.end..];
+    let end = span.end + rest.find('\n').unwrap_or(rest.len());
+    (end - start <= LONGEST_EXCERPT)
+        .then(|| (&text[start..end], span.start - start..span.end - start))
 }
 
 /// `span`, moved onto text that exists: the parser reports a missing end behind the last newline.

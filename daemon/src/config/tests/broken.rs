@@ -386,3 +386,15 @@ fn a_small_file_cannot_become_a_large_profile() {
         "{error}"
     );
 }
+
+#[test]
+fn a_line_too_long_to_be_shown_is_told_by_its_place() {
+    let text = format!("x = 1 #{}\n", "x".repeat(1_000_000));
+    let errors = profile(&text).unwrap_err();
+    let shown = errors[0].render(Some(&file("/etc/magi/profiles/x.toml", &text)));
+    assert!(
+        shown.contains("--> /etc/magi/profiles/x.toml:1:1"),
+        "{shown}"
+    );
+    assert!(shown.len() < 1000);
+}
