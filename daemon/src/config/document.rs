@@ -19,6 +19,10 @@ const UNQUOTED: &str = "string values must be quoted";
 /// So like a known key is an unknown one that was mistyped.
 const SIMILAR: f64 = 0.8;
 
+/// The largest text of which every syntax error is told, in bytes; of a larger one it is the first. The
+/// parser keeps all that it finds, and a megabyte that is no TOML at all would take half a gigabyte.
+const MAX_RECOVERED: usize = 64 * 1024;
+
 /// The longest list.
 const MAX_ITEMS: usize = 1000;
 
@@ -35,7 +39,7 @@ pub(super) struct Entry<'t> {
     pub(super) value: &'t Spanned<DeValue<'t>>,
 }
 
-/// Parses `text`; every syntax error goes to `report`.
+/// Parses `text`; every syntax error goes to `report`, or of a large text the first.
 ///
 /// The tree is what could be made out. After an error that loses the parser's place it is empty:
 /// all that could be said about it would be consequences.
@@ -48,7 +52,14 @@ pub(super) fn parse<'f>(text: &'f str, report: &mut Report<'_>) -> DeTable<'f> {
         );
         return DeTable::new();
     }
-    let (tree, mut errors) = DeTable::parse_recoverable(text);
+    let (tree, mut errors) = if text.len() <= MAX_RECOVERED {
+        DeTable::parse_recoverable(text)
+    } else {
+        match DeTable::parse(text) {
+            Ok(tree) => (tree, Vec::new()),
+            Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
+        }
+    };
     errors.sort_by_key(|error| error.span().map(|span| span.start));
     for error in &errors {
         if report.is_full() {

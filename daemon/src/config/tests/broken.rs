@@ -398,3 +398,10 @@ fn a_line_too_long_to_be_shown_is_told_by_its_place() {
     );
     assert!(shown.len() < 1000);
 }
+
+#[test]
+fn of_a_large_file_the_first_syntax_error_is_told() {
+    let errors = profile(&format!("[servers]\n{}", "=\n".repeat(500_000))).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].origin.as_ref().unwrap().line, 2);
+}
