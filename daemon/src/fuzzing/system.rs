@@ -35,7 +35,11 @@ fn assert_is_a_sentence(text: &str) {
 /// If a promise is broken.
 pub fn proc(data: &[u8]) {
     if let Some(stat) = Stat::parse(data) {
-        assert!(!stat.comm.contains(char::is_control), "{:?}", stat.comm);
+        assert!(
+            !stat.comm.to_string().contains(char::is_control),
+            "{:?}",
+            stat.comm
+        );
         let _ = stat.is_live();
     }
     assert_a_name_shifts_nothing(data);
