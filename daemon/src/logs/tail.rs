@@ -1,5 +1,6 @@
 //! The last lines of a file.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -7,13 +8,18 @@ use std::path::Path;
 
 use super::lines::Splitter;
 
-/// How much is read first, and then doubled until there are lines enough.
-const FIRST_WINDOW: u64 = 64 * 1024;
-/// The most that is read.
-const LARGEST_WINDOW: u64 = 4 * 1024 * 1024;
+/// How much is read at a time. A file that is smaller costs no more than it has.
+const CHUNK: u64 = 64 * 1024;
+
+/// How far back lines are looked for.
+const FURTHEST: u64 = 64 * 1024 * 1024;
+
+/// The most that is kept of the lines, in bytes. Beyond it the oldest are left out.
+const MOST: usize = 4 * 1024 * 1024;
 
 /// The last `n` lines of the file at `path`, the oldest first, with the last one even if it has no
-/// end yet. It reads from the end, and at most 4 MiB.
+/// end yet. A line of megabytes counts as one. It looks back at most 64 MiB, and not beyond blocks that
+/// were given back to the disk; it gives at most 4 MiB.
 ///
 /// # Errors
 ///
@@ -21,51 +27,116 @@ const LARGEST_WINDOW: u64 = 4 * 1024 * 1024;
 pub fn tail(path: &Path, n: usize) -> io::Result<Vec<String>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    let mut window = FIRST_WINDOW;
-    loop {
-        let start = length.saturating_sub(window);
-        let bytes = read_from(&file, start, length - start)?;
-        let newlines = bytes.iter().filter(|&&byte| byte == b'\n').count();
-        // One more than asked for, since the first line of a window that begins inside the file is
-        // the end of one.
-        if newlines > n || start == 0 || window >= LARGEST_WINDOW {
-            return Ok(last_lines(&bytes, start, n));
-        }
-        window = (window * 2).min(LARGEST_WINDOW);
-    }
-}
-
-fn last_lines(bytes: &[u8], start: u64, n: usize) -> Vec<String> {
+    let beginning = find_beginning(&file, length, n)?;
+    let mut kept = Kept::new(n);
     let mut splitter = Splitter::default();
-    let mut lines = Vec::new();
-    splitter.push(bytes, |line| lines.push(line));
-    lines.extend(splitter.finish());
-    // The end of a line is worth showing if there is nothing else.
-    let is_cut = start > 0 && lines.len() > 1;
-    let superfluous = lines.len().saturating_sub(n).max(usize::from(is_cut));
-    lines.drain(..superfluous);
-    lines
-}
-
-fn read_from(file: &File, start: u64, window: u64) -> io::Result<Vec<u8>> {
-    let size = usize::try_from(window).map_err(io::Error::other)?;
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        let read = file.read_at(&mut bytes[filled..], start + filled as u64)?;
+    let mut chunk = buffer(length - beginning.position);
+    let mut position = beginning.position;
+    while position < length {
+        let read = file.read_at(&mut chunk, position)?;
         if read == 0 {
             break;
         }
-        filled += read;
+        position += read as u64;
+        splitter.push(&chunk[..read], |line| kept.push(line));
     }
-    bytes.truncate(filled);
-    Ok(bytes)
+    if let Some(line) = splitter.finish() {
+        kept.push(line);
+    }
+    Ok(kept.lines(beginning.is_inside_a_line))
+}
+
+/// Where to begin to read.
+struct Beginning {
+    position: u64,
+    is_inside_a_line: bool,
+}
+
+/// Goes back from the end over `n` lines, as far as there are any.
+fn find_beginning(file: &File, length: u64, n: usize) -> io::Result<Beginning> {
+    let furthest = length.saturating_sub(FURTHEST);
+    let mut chunk = buffer(length);
+    let mut end = length;
+    let mut ends_of_lines = 0;
+    while end > furthest {
+        let start = end.saturating_sub(chunk.len() as u64).max(furthest);
+        let part = &mut chunk[..(end - start) as usize];
+        let read = file.read_at(part, start)?;
+        let part = &part[..read];
+        // Blocks that were given back read as zeros, and nothing is before them.
+        if part.iter().all(|&byte| byte == 0) {
+            break;
+        }
+        for (index, _) in part
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, byte)| **byte == b'\n')
+        {
+            let position = start + index as u64 + 1;
+            // The end of the last line begins no other one.
+            if position < length {
+                ends_of_lines += 1;
+            }
+            if ends_of_lines == n {
+                return Ok(Beginning {
+                    position,
+                    is_inside_a_line: false,
+                });
+            }
+        }
+        end = start;
+    }
+    Ok(Beginning {
+        position: end,
+        is_inside_a_line: end > 0,
+    })
+}
+
+fn buffer(length: u64) -> Vec<u8> {
+    vec![0; length.min(CHUNK) as usize]
+}
+
+/// The last lines so far.
+struct Kept {
+    most: usize,
+    lines: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            lines: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    fn push(&mut self, line: String) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.bytes > MOST || self.lines.len() > self.most {
+            let oldest = self.lines.pop_front();
+            self.bytes -= oldest.map_or(0, |line| line.len());
+        }
+    }
+
+    /// All of them, but for one of which the beginning is missing: its end is worth showing only if
+    /// there is nothing else.
+    fn lines(mut self, first_is_cut: bool) -> Vec<String> {
+        if first_is_cut && self.lines.len() > 1 && self.lines.len() < self.most {
+            self.lines.pop_front();
+        }
+        self.lines.into()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use proptest::prelude::*;
     use tempfile::TempDir;
 
     use super::*;
@@ -98,12 +169,47 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_what_is_read_is_shown_in_part() {
+    fn a_line_of_ten_megabytes_is_one_line() {
         let mut content = b"before\n".to_vec();
         content.extend(vec![b'x'; 10_000_000]);
+        content.extend(b"\nafter");
         let lines = tail_of(&content, 20);
-        assert_eq!(lines.len(), 1);
-        assert!(lines[0].starts_with("xxx") && lines[0].len() < 20_000);
+        assert_eq!(lines.len(), 3);
+        assert_eq!((lines[0].as_str(), lines[2].as_str()), ("before", "after"));
+        assert!(lines[1].starts_with("xxx") && lines[1].len() < 20_000);
+    }
+
+    #[test]
+    fn nothing_is_looked_for_beyond_a_hole() {
+        let mut content = vec![0; 200_000];
+        content.extend(b"rest of a line\none\ntwo\n");
+        assert_eq!(tail_of(&content, 9), ["one", "two"]);
+        assert_eq!(tail_of(&content, 1), ["two"]);
+    }
+
+    #[test]
+    fn what_is_given_is_bounded() {
+        let line = "x".repeat(16_000) + "\n";
+        let lines = tail_of(line.repeat(500).as_bytes(), 10_000);
+        assert!(lines.iter().map(String::len).sum::<usize>() <= MOST);
+        assert!(lines.len() > 200);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_end_of_all_lines(
+            content in proptest::collection::vec(prop_oneof![Just(b'\n'), 32..127_u8], 0..300),
+            n in 0_usize..20,
+            padding in 0..3_usize,
+        ) {
+            // Across the borders of what is read at a time.
+            let mut whole = b"y\n".repeat(padding * CHUNK as usize / 2);
+            whole.extend(&content);
+            let text = String::from_utf8(whole.clone()).unwrap();
+            let lines: Vec<_> = text.lines().collect();
+            let expected = &lines[lines.len().saturating_sub(n)..];
+            prop_assert_eq!(tail_of(&whole, n), expected);
+        }
     }
 
     #[test]

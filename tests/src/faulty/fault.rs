@@ -40,6 +40,8 @@ pub struct Faults {
     pub partial_line: bool,
     /// `invalid-utf8`: a line of output that is not text, while loading.
     pub invalid_utf8: bool,
+    /// `nuls`: a line of output with NULs in it, while loading.
+    pub nuls: bool,
     /// `long-line=10MiB`: one line of so many bytes, while loading.
     pub long_line: Option<u64>,
     /// `hold-port=8090`: it also listens on that port of 127.0.0.1.
@@ -95,6 +97,7 @@ impl Faults {
             "flood" => self.flood = Some(size(value)?),
             "partial-line" => self.partial_line = true,
             "invalid-utf8" => self.invalid_utf8 = true,
+            "nuls" => self.nuls = true,
             "long-line" => self.long_line = Some(size(value)?),
             "hold-port" => self.hold_port = Some(value.parse()?),
             "allocate" => self.allocate = Some(size(value)?),

@@ -18,6 +18,9 @@ pub(super) fn make(faults: &Faults) {
     if faults.invalid_utf8 {
         log::raw(b"0.00.000.000 I srv         bytes: \xff\xfe\x80\xc3(\n");
     }
+    if faults.nuls {
+        log::raw(b"0.00.000.000 I srv          nuls: \0\0here\0\n");
+    }
     if let Some(bytes) = faults.long_line {
         long_line(bytes);
     }

@@ -36,6 +36,7 @@ use crate::plan::{Definition, Launch, Model};
 use crate::process::{Process, Scope, Tree};
 
 pub use explain::Explanation;
+use output::Dropped;
 
 /// Commands that may wait for a server's task. It handles each at once, so more mean a flood.
 const COMMANDS: usize = 64;
@@ -93,8 +94,8 @@ enum Report {
         incarnation: u64,
         note: Option<String>,
     },
-    /// Lines of its output that the journal was spared.
-    DroppedLines { incarnation: u64, total: u64 },
+    /// So much of its output was dropped so far.
+    Dropped { incarnation: u64, dropped: Dropped },
 }
 
 /// An incarnation with a process.
@@ -188,7 +189,7 @@ struct Published {
     last_exit: Option<(Timestamp, LastExit)>,
     load_percent: Option<u8>,
     note: Option<String>,
-    dropped_lines: u64,
+    dropped: Dropped,
 }
 
 /// Starts the task of a server that is defined, and not running. `survivor` is what an earlier magid
@@ -210,7 +211,7 @@ pub fn spawn(
         last_exit: None,
         load_percent: None,
         note: None,
-        dropped_lines: 0,
+        dropped: Dropped::default(),
     };
     let mut server = Server {
         context,
@@ -363,14 +364,15 @@ impl Server {
                 self.published.note = note;
                 self.publish();
             }
-            Report::DroppedLines { incarnation, total }
-                if self.state.incarnation == incarnation =>
-            {
-                self.published.dropped_lines = total;
+            Report::Dropped {
+                incarnation,
+                dropped,
+            } if self.state.incarnation == incarnation => {
+                self.published.dropped = dropped;
                 self.publish();
             }
             // Of an incarnation that is over.
-            Report::Loaded { .. } | Report::Note { .. } | Report::DroppedLines { .. } => {}
+            Report::Loaded { .. } | Report::Note { .. } | Report::Dropped { .. } => {}
         }
     }
 
@@ -563,12 +565,7 @@ impl Server {
 
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.published.note.iter().cloned().collect();
-        let dropped = self.published.dropped_lines;
-        if dropped > 0 {
-            notes.push(format!(
-                "{dropped} lines of output were kept from the journal"
-            ));
-        }
+        notes.extend(self.published.dropped.notes());
         notes
     }
 }

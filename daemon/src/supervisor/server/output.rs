@@ -21,6 +21,35 @@ const PACE: Duration = Duration::from_millis(200);
 /// passed over once it is too much.
 const PIECES: usize = 8;
 
+/// What of an incarnation's output is no longer there, or never came where it was to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
+    /// Bytes that were given back to the disk, about.
+    bytes: u64,
+    /// Lines that the journal was spared.
+    lines: u64,
+}
+
+impl Dropped {
+    /// What is worth telling of it.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.bytes > 0 {
+            let mebibytes = self.bytes as f64 / f64::from(1 << 20);
+            notes.push(format!(
+                "{mebibytes:.1} MiB of its oldest output were given back to the disk (logs.max_size)"
+            ));
+        }
+        if self.lines > 0 {
+            notes.push(format!(
+                "{} lines of output were kept from the journal",
+                self.lines
+            ));
+        }
+        notes
+    }
+}
+
 struct Output {
     server: ServerName,
     incarnation: u64,
@@ -28,7 +57,8 @@ struct Output {
     /// Absent if nobody reads the lines.
     follower: Option<Follower>,
     throttle: Throttle,
-    told: u64,
+    dropped: Dropped,
+    told: Dropped,
     clock: Clock,
     rules: watch::Receiver<Rules>,
     reports: mpsc::Sender<Report>,
@@ -45,7 +75,8 @@ impl Server {
             path: live.log.clone(),
             follower: follower.and_then(Result::ok),
             throttle: Throttle::default(),
-            told: 0,
+            dropped: Dropped::default(),
+            told: Dropped::default(),
             clock: self.context.clock,
             rules: self.context.rules.clone(),
             reports: self.reports.clone(),
@@ -65,8 +96,11 @@ impl Server {
 impl Output {
     async fn look(&mut self) {
         let (path, limit) = (self.path.clone(), self.rules.borrow().log_size);
-        if let Err(error) = end::blocking(move || cap::enforce(&path, limit)).await {
-            tracing::debug!(server = %self.server, "cannot keep the log in bounds: {error}");
+        match end::blocking(move || cap::enforce(&path, limit)).await {
+            Ok(bytes) => self.dropped.bytes += bytes,
+            Err(error) => {
+                tracing::debug!(server = %self.server, "cannot keep the log in bounds: {error}");
+            }
         }
         for _ in 0..PIECES {
             let Some(mut follower) = self.follower.take() else {
@@ -90,12 +124,12 @@ impl Output {
     }
 
     async fn tell_drops(&mut self) {
-        let total = self.throttle.dropped();
-        if total > self.told {
-            self.told = total;
-            let report = Report::DroppedLines {
+        self.dropped.lines = self.throttle.dropped();
+        if self.dropped != self.told {
+            self.told = self.dropped;
+            let report = Report::Dropped {
                 incarnation: self.incarnation,
-                total,
+                dropped: self.dropped,
             };
             let _ = self.reports.send(report).await;
         }

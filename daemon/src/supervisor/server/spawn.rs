@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::output::Dropped;
 use super::{Incarnation, Report, Server, end, heal};
 use crate::files::Fingerprint;
 use crate::lifecycle::{Event, Exit, ExitClass, Process as Pid};
@@ -59,7 +60,7 @@ impl Server {
                     incarnation,
                     pid: live.process.pid(),
                 };
-                self.published.dropped_lines = 0;
+                self.published.dropped = Dropped::default();
                 self.follow_output(&live);
                 self.await_exit(&live);
                 self.incarnation = Some(*live);
