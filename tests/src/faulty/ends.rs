@@ -68,7 +68,10 @@ pub(super) fn leave(end: End) -> ! {
     match end {
         End::Code(code) => std::process::exit(code),
         End::Signal(number) => {
-            let _ = raise(number);
+            // Rust's own handler of SIGSEGV and SIGBUS takes the first one, and restores what was.
+            for _ in 0..2 {
+                let _ = raise(number);
+            }
             // Only a signal that does not kill comes here.
             std::process::exit(i32::from(u8::MAX));
         }

@@ -107,6 +107,18 @@ impl Shape {
         }
     }
 
+    /// What comes before the first token of a stream.
+    fn begin(self, model: &str) -> Option<Value> {
+        match self {
+            Self::Chat => Some(json!({
+                "object": "chat.completion.chunk", "model": model,
+                "choices": [{ "index": 0, "finish_reason": null,
+                              "delta": { "role": "assistant", "content": null } }],
+            })),
+            Self::Text | Self::Native => None,
+        }
+    }
+
     /// One token of a stream.
     fn piece(self, model: &str, content: &str) -> Value {
         match self {
@@ -177,9 +189,11 @@ async fn whole(server: &Server, shape: Shape, mut tokens: mpsc::Receiver<()>) ->
 
 fn stream(server: &Arc<Server>, shape: Shape, tokens: mpsc::Receiver<()>) -> Response<Body> {
     let (model, word) = (server.model.clone(), format!(" {}", server.word));
-    let end = shape.end(&model);
-    let events = ReceiverStream::new(tokens)
-        .map(move |()| format!("data: {}\n\n", shape.piece(&model, &word)))
+    let (begin, end) = (shape.begin(&model), shape.end(&model));
+    let pieces = ReceiverStream::new(tokens).map(move |()| shape.piece(&model, &word));
+    let events = tokio_stream::iter(begin)
+        .chain(pieces)
+        .map(|piece| format!("data: {piece}\n\n"))
         .chain(tokio_stream::once(end))
         .map(|event| Ok(Frame::data(Bytes::from(event))));
     respond(

@@ -26,6 +26,25 @@ struct Slot {
     decoded: u64,
 }
 
+impl Slot {
+    /// A slot that never did anything tells nothing of a task.
+    fn describe(&self, id: usize) -> Value {
+        let mut told = json!({
+            "id": id,
+            "n_ctx": 4096,
+            "speculative": false,
+            "is_processing": self.busy,
+        });
+        if self.busy || self.decoded > 0 {
+            told["n_prompt_tokens"] = self.prompt_tokens.into();
+            told["n_prompt_tokens_processed"] = self.prompt_tokens.into();
+            told["next_token"] =
+                json!([{ "has_next_token": self.busy, "n_decoded": self.decoded }]);
+        }
+        told
+    }
+}
+
 /// What was done since the start, as `/metrics` shows it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
@@ -116,17 +135,7 @@ impl Slots {
         self.with(|all, _| {
             all.iter()
                 .enumerate()
-                .map(|(id, slot)| {
-                    json!({
-                        "id": id,
-                        "n_ctx": 4096,
-                        "speculative": false,
-                        "is_processing": slot.busy,
-                        "n_prompt_tokens": slot.prompt_tokens,
-                        "n_prompt_tokens_processed": slot.prompt_tokens,
-                        "next_token": [{ "has_next_token": slot.busy, "n_decoded": slot.decoded }],
-                    })
-                })
+                .map(|(id, slot)| slot.describe(id))
                 .collect()
         })
     }

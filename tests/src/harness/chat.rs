@@ -55,13 +55,48 @@ pub async fn post_patiently(
     path: &str,
     body: &Value,
 ) -> Result<(StatusCode, String)> {
-    let response = request(endpoint, path, body).await?;
-    let status = response.status();
-    let bytes = response.into_body().collect().await?.to_bytes();
-    Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
+    let answer = whole(request(endpoint, path, Some(body.to_string())).await?).await?;
+    Ok((answer.status, answer.text))
 }
 
-async fn request(endpoint: &str, path: &str, body: &Value) -> Result<Response<Incoming>> {
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its `Content-Type`, without parameters.
+    pub content_type: String,
+    /// Its body.
+    pub text: String,
+}
+
+/// Asks for a path: by POST if there is a body, whatever it is, else by GET.
+///
+/// # Errors
+///
+/// If the endpoint cannot be reached or breaks off.
+pub async fn ask(endpoint: &str, path: &str, body: Option<&str>) -> Result<Answer> {
+    timeout(DEADLINE, async {
+        whole(request(endpoint, path, body.map(str::to_owned)).await?).await
+    })
+    .await
+    .with_context(|| format!("no answer from {endpoint}{path}"))?
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Answer> {
+    let status = response.status();
+    let kind = response.headers().get("content-type");
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let content_type = kind.split(';').next().unwrap_or_default().to_owned();
+    let bytes = response.into_body().collect().await?.to_bytes();
+    Ok(Answer {
+        status,
+        content_type,
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+    })
+}
+
+async fn request(endpoint: &str, path: &str, body: Option<String>) -> Result<Response<Incoming>> {
     let address = endpoint
         .strip_prefix("http://")
         .context("an http endpoint")?;
@@ -70,10 +105,12 @@ async fn request(endpoint: &str, path: &str, body: &Value) -> Result<Response<In
         .with_context(|| format!("cannot connect to {address}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::post(path)
-        .header("host", address)
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))?;
+    let request = match body {
+        Some(_) => Request::post(path).header("content-type", "application/json"),
+        None => Request::get(path),
+    };
+    let body = Full::new(Bytes::from(body.unwrap_or_default()));
+    let request = request.header("host", address).body(body)?;
     Ok(sender.send_request(request).await?)
 }
 
@@ -94,8 +131,11 @@ impl Chat {
             "max_tokens": tokens,
             "stream": true,
         });
-        let response =
-            timeout(DEADLINE, request(endpoint, "/v1/chat/completions", &body)).await??;
+        let response = timeout(
+            DEADLINE,
+            request(endpoint, "/v1/chat/completions", Some(body.to_string())),
+        )
+        .await??;
         if response.status() != StatusCode::OK {
             bail!("{endpoint} answered {}", response.status());
         }

@@ -21,7 +21,7 @@ mod server;
 mod wait;
 
 pub use bystander::Bystander;
-pub use chat::{Chat, chat, post, post_patiently};
+pub use chat::{Answer, Chat, ask, chat, post, post_patiently};
 pub use fleet::Fleet;
 pub use freezer::Freezer;
 pub use notify::NotifySocket;
