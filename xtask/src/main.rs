@@ -34,7 +34,7 @@ enum Command {
     /// Check format, lints, licences, documentation and generated files
     Check,
     /// Measure the figures that are promised, and fail if one is missed
-    Bench,
+    Bench(bench::Options),
     /// Have inputs made up for what magid reads, and fail if one breaks a promise
     Fuzz(fuzz::Options),
     /// Write generated files anew
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test(options) => test::run(&options),
         Command::Check => check::run(),
-        Command::Bench => bench::run(),
+        Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Generate => generate::run(),
         Command::LlamaServer => llama_server::run(),

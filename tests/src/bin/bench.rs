@@ -1,13 +1,10 @@
 //! The figures that are promised, measured on this machine: see `cargo xtask bench`.
 
-use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use magi_proto::v1::ServerState;
-use magi_tests::harness::{Fleet, NotifySocket, Server};
-use nix::time::ClockId;
-use nix::unistd::Pid;
+use magi_tests::harness::{Fleet, NotifySocket, Resources, Server, cpu_seconds};
 use tokio::time::{Instant, sleep};
 
 /// How often each short thing is done.
@@ -168,21 +165,11 @@ async fn idle() -> Vec<Figure> {
     let percent = 100.0 * (cpu_seconds(pid) - before) / IDLE.as_secs_f64();
     vec![
         figure("CPU of a core, 20 idle servers", 0.1, "%", vec![percent]),
-        figure("RSS, 20 idle servers", 20.0, "MiB", vec![resident(pid)]),
+        figure(
+            "RSS, 20 idle servers",
+            20.0,
+            "MiB",
+            vec![Resources::of(pid).mebibytes()],
+        ),
     ]
-}
-
-/// CPU time of all threads, also of those that have ended.
-fn cpu_seconds(pid: u32) -> f64 {
-    let pid = Pid::from_raw(i32::try_from(pid).expect("Linux has smaller process ids"));
-    let clock = ClockId::pid_cpu_clock_id(pid).expect("magid runs");
-    let time = clock.now().expect("a process's clock can be read");
-    Duration::from(time).as_secs_f64()
-}
-
-fn resident(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("magid runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
-    kib.expect("Linux tells the resident size") / 1024.0
 }

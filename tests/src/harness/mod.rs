@@ -31,7 +31,7 @@ pub use places::{
     program, skipped,
 };
 pub use processes::{is_alive, pids_with, raise_descriptor_limit, send, wait_gone};
-pub use resources::{Resources, zombies_of};
+pub use resources::{Resources, cpu_seconds, zombies_of};
 pub use run::Ran;
 pub use server::Server;
 pub use wait::{DEADLINE, Servers};

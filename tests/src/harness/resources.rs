@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::fs;
+use std::time::Duration;
+
+use nix::time::ClockId;
+use nix::unistd::Pid;
 
 /// What a process holds at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,18 @@ impl fmt::Display for Resources {
             "{memory:.1} MiB, {descriptors} descriptors, {threads} threads"
         )
     }
+}
+
+/// CPU time of all threads of a process, also of those that have ended, in seconds.
+///
+/// # Panics
+///
+/// If there is no such process.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("Linux has smaller process ids"));
+    let clock = ClockId::pid_cpu_clock_id(pid).expect("the process is there");
+    let time = clock.now().expect("a process's clock can be read");
+    Duration::from(time).as_secs_f64()
 }
 
 /// How many children of a process are dead and not waited for.
