@@ -10,3 +10,10 @@ pub mod harness;
 pub mod model;
 
 pub use model::tiny_model;
+
+/// Tells a figure that a test measured, in the form of `println!`. It begins with the promise that it is
+/// about, as in `R1: …`.
+#[macro_export]
+macro_rules! figure {
+    ($($text:tt)*) => { $crate::harness::tell_figure(&format!($($text)*)) };
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use magi_proto::v1::{
     ReloadRequest, RestartServersRequest, ServerState, StartServersRequest, StopServersRequest,
 };
+use magi_tests::figure;
 use magi_tests::harness::{Fleet, Server, full};
 
 /// How many servers there are.
@@ -132,7 +133,7 @@ async fn r13_there_are_never_two_incarnations_of_one_server() {
             .filter(|line| line.starts_with("start"))
             .count();
     }
-    println!(
+    figure!(
         "R13: {} commands, {done} done, {ran} incarnations, never two of one server",
         rounds * COMMANDS
     );

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use magi_proto::v1::{Event, ServerState, StopServersRequest, WatchEventsRequest};
+use magi_tests::figure;
 use magi_tests::harness::{
     Bystander, Fleet, Freezer, Percentiles, Server, bar, full, llama_server, send, skipped,
 };
@@ -54,7 +55,7 @@ async fn r01_a_crash_is_noticed_at_once() {
         assert_eq!(event.incarnation, alpha.incarnation);
         alpha = fleet.ready_again(&alpha).await;
     }
-    println!("R1: from SIGKILL to the event at a client: {times}");
+    figure!("R1: from SIGKILL to the event at a client: {times}");
     assert!(times.p99() <= bar(Duration::from_millis(50)), "{times}");
 }
 
@@ -79,7 +80,7 @@ async fn r10_a_server_that_ignores_sigterm_is_gone_after_its_grace() {
         );
         fleet.magictl(&["start", "alpha"]).await.expect_code(0);
     }
-    println!("R10: with a grace of {grace:?} it was gone after: {times}");
+    figure!("R10: with a grace of {grace:?} it was gone after: {times}");
     assert!(times.worst() >= grace);
     assert!(
         times.worst() <= grace + bar(Duration::from_secs(1)),
@@ -100,7 +101,7 @@ async fn r10_a_stopped_process_ends_by_sigterm_like_any_other() {
         send(alpha.pid(), Signal::SIGSTOP);
         let begin = Instant::now();
         fleet.magictl(&["stop", "alpha"]).await.expect_code(0);
-        println!(
+        figure!(
             "R10: a stopped llama-server ended after {:?}",
             begin.elapsed()
         );
@@ -154,7 +155,7 @@ async fn r12_what_does_not_die_stays_stopping_and_holds_up_nobody() {
     assert_eq!(fleet.processes().len(), 2);
     let begin = Instant::now();
     fleet.magictl(&["restart", "beta"]).await.expect_code(0);
-    println!(
+    figure!(
         "R12: beside it another server was restarted in {:?}",
         begin.elapsed()
     );
@@ -207,5 +208,5 @@ async fn r18_whoever_has_the_pid_of_a_server_that_is_gone_is_left_alone() {
         fleet.terminate().await;
         assert!(bystander.is_alive());
     }
-    println!("R18: a stranger had the pid of a dead server {rounds} times, and lived");
+    figure!("R18: a stranger had the pid of a dead server {rounds} times, and lived");
 }

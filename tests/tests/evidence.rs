@@ -1,5 +1,6 @@
 //! R25: what is left of incarnations that failed.
 
+use magi_tests::figure;
 use magi_tests::harness::{Fleet, Server, full};
 
 /// Lines that each incarnation writes, and that are wanted back.
@@ -53,7 +54,7 @@ async fn r25_the_last_lines_and_the_exit_of_the_last_five_incarnations_are_kept(
     let missing = (last - 5).to_string();
     let args = ["logs", "alpha", "--incarnation", &missing];
     fleet.magictl(&args).await.expect_code(4);
-    println!(
+    figure!(
         "R25: {LINES} lines and the exit of each of the last 5 of {last} incarnations, a line of 10 MB among them"
     );
 }

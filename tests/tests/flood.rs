@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use magi_proto::v1::{TailLogsRequest, WatchEventsRequest};
+use magi_tests::figure;
 use magi_tests::harness::{Chat, Fleet, Resources, Server, bar, faulty_llama_server, full};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -136,7 +137,7 @@ async fn r24_a_flood_slows_nobody_down_and_takes_no_more_than_it_may() {
     let ratio = |a: f64, b: f64| a / b;
     let bytes = ratio(with.bytes_per_second, without.bytes_per_second);
     let tokens = ratio(with.tokens_per_second, without.tokens_per_second);
-    println!(
+    figure!(
         "R24: a flood of {:.0} MB/s, {tokens:.2} of the tokens/s and {bytes:.2} of the bytes/s it has alone; \
          {on_disk} bytes on disk at most; magid before {before}, at worst {worst}",
         with.bytes_per_second / 1e6
@@ -198,7 +199,7 @@ async fn r26_no_event_is_lost_while_servers_flood() {
             }
         }
     }
-    println!(
+    figure!(
         "R26: {newest} of {newest} events arrived, {ends} of them ends of processes, while 3 servers flooded"
     );
     assert_eq!(ends, restarts);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use magi_proto::v1::ServerState;
+use magi_tests::figure;
 use magi_tests::harness::{
     Chat, Fleet, Percentiles, Server, bar, full, llama_server, post, post_patiently,
     raise_descriptor_limit, send,
@@ -45,7 +46,7 @@ async fn r09_a_stopped_process_is_found_and_replaced() {
         assert_eq!(after.last_exit.as_ref().unwrap().class, "hung");
         alpha = after;
     }
-    println!("R9: from SIGSTOP to a new incarnation that is ready: {times}");
+    figure!("R9: from SIGSTOP to a new incarnation that is ready: {times}");
     // Two looks, each with its interval and time-out, one interval until the first, and the backoff:
     // SIGCONT lets it end at once.
     assert!(times.p99() <= bar(Duration::from_secs(2)), "{times}");
@@ -95,7 +96,7 @@ async fn r09_a_saturated_server_is_left_alone() {
         .await;
     clients.iter().for_each(tokio::task::JoinHandle::abort);
     assert_eq!(seen.pid, before.pid, "{seen:?}");
-    println!("R9: a saturated server left /health unanswered {misses} times, and was left alone");
+    figure!("R9: a saturated server left /health unanswered {misses} times, and was left alone");
 }
 
 async fn ask_for_ever(endpoint: String) {
@@ -129,14 +130,14 @@ async fn r09_a_server_deep_in_a_prompt_is_left_alone() {
     fleet.start().await;
     let before = fleet.ready("alpha").await;
     let begin = Instant::now();
-    let prompt = "x".repeat(full(2_000, 30_000));
+    let prompt = "x".repeat(full(2_000, 20_000));
     let body = json!({ "prompt": prompt, "n_predict": 1 });
     let answer = post_patiently(before.endpoint(), "/completion", &body).await;
     let (status, text) = answer.unwrap();
     assert_eq!(status, 200, "{text}");
     let after = fleet.ready("alpha").await;
     assert_eq!((after.pid, after.state()), (before.pid, ServerState::Ready));
-    println!(
+    figure!(
         "R9: a server was deep in a prompt for {:.1?}, {} times the time-outs, and left alone",
         begin.elapsed(),
         begin.elapsed().as_millis() / 1000,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use magi_proto::v1::GetStatusRequest;
+use magi_tests::figure;
 use magi_tests::harness::{Fleet, Resources, Server, full, zombies_of};
 use tokio::time::sleep;
 
@@ -53,7 +54,7 @@ async fn r19_crashes_leave_nothing_behind() {
         worst = worst.worst(&now);
     }
     let zombies = zombies_of(fleet.pid());
-    println!("R19: at cycle 100 {begin}; at worst until cycle {last} {worst}; {zombies} zombies");
+    figure!("R19: at cycle 100 {begin}; at worst until cycle {last} {worst}; {zombies} zombies");
     assert!(
         worst.resident as f64 <= begin.resident as f64 * TOLERANCE,
         "{begin} became {worst}"

@@ -6,6 +6,7 @@ use magi_proto::connect;
 use magi_proto::v1::daemon_service_client::DaemonServiceClient;
 use magi_proto::v1::server_service_client::ServerServiceClient;
 use magi_proto::v1::{GetStatusRequest, TailLogsRequest, WatchEventsRequest, WatchServersRequest};
+use magi_tests::figure;
 use magi_tests::harness::{
     Fleet, Percentiles, Resources, Server, bar, full, raise_descriptor_limit,
 };
@@ -128,7 +129,7 @@ async fn r28_status_is_quick_whatever_else_goes_on() {
     }
     let times = measured.join().unwrap();
     let resources = Resources::of(fleet.pid());
-    println!(
+    figure!(
         "R28: status beside {CRASHING} crashing servers, {watchers} watchers, 10 stalled readers: {times}; magid has {resources}"
     );
     assert_eq!(watching.len(), watchers);
@@ -178,7 +179,7 @@ async fn clients_that_send_garbage_cost_nothing() {
     }
     let after = Resources::of(fleet.pid());
     let logged = fleet.output().lines().count() - log_before;
-    println!("garbage: status {times}; before {before}; after {after}; {logged} lines of log");
+    figure!("garbage: status {times}; before {before}; after {after}; {logged} lines of log");
     assert!(
         after.resident < before.resident + (3 << 20),
         "{before} became {after}"
@@ -203,6 +204,6 @@ async fn one_process_cannot_take_all_connections() {
         }
         assert!(open.len() < 20_000);
     }
-    println!("a process was refused by its connection {}", open.len());
+    figure!("a process was refused by its connection {}", open.len());
     fleet.magictl(&["status"]).await.expect_code(0);
 }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use magi_proto::v1::ServerState;
+use magi_tests::figure;
 use magi_tests::harness::{Fleet, Server, skipped};
 use tokio::net::UnixDatagram;
 
@@ -23,7 +24,7 @@ async fn a_flood_does_not_fill_the_disk_and_the_last_lines_stay() {
         .await;
     fleet.magictl(&["stop", "alpha"]).await.expect_code(0);
     let kept = written().blocks() * 512;
-    println!("{} bytes written, {kept} bytes on disk", written().len());
+    figure!("{} bytes written, {kept} bytes on disk", written().len());
     assert!(kept < 12 << 20, "{kept} bytes are kept");
     let logs = fleet
         .magictl(&["logs", "alpha", "-n", "5"])

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use magi_proto::v1::{Event, ServerState};
+use magi_tests::figure;
 use magi_tests::harness::{Fleet, Server, full, post};
 use serde_json::json;
 
@@ -57,7 +58,7 @@ async fn r02_the_gaps_between_restarts_follow_the_curve() {
             _ => {}
         }
     }
-    println!("R2: the worst gap was {worst:.3} of the curve");
+    figure!("R2: the worst gap was {worst:.3} of the curve");
     assert!(worst > 0.0);
 }
 

@@ -1,6 +1,7 @@
 //! Edits of the configuration, good and bad, as they reach a running fleet.
 
 use magi_proto::v1::{ConfigState, ServerState};
+use magi_tests::figure;
 use magi_tests::harness::{Fleet, Server, Servers};
 use nix::sys::signal::Signal;
 
@@ -411,6 +412,6 @@ async fn r23_a_storm_of_writes_ends_with_the_last_content() {
         .iter()
         .filter(|event| event.kind == "config-applied")
         .count();
-    println!("R23: {writes} writes, {reloads} reloads");
+    figure!("R23: {writes} writes, {reloads} reloads");
     assert!(reloads <= 2 + writes / 80, "{reloads} reloads");
 }

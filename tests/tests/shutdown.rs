@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use magi_proto::v1::ServerState;
+use magi_tests::figure;
 use magi_tests::harness::{Chat, Fleet, Percentiles, Server, bar, full, llama_server};
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
@@ -37,7 +38,7 @@ async fn r14_fifty_servers_are_gone_in_time() {
         assert_eq!(fleet.processes(), Vec::<u32>::new());
         assert!(!fleet.socket().exists());
     }
-    println!("R14: 50 servers were gone after: {times}");
+    figure!("R14: 50 servers were gone after: {times}");
     let bound = drain + stop + bar(Duration::from_secs(2));
     assert!(times.worst() < bound, "{times}");
 }

@@ -27,7 +27,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     cargo::build_programs(if options.full { &["--release"] } else { &[] })?;
 
     let skipped = target().join("skipped-tests");
-    fs::write(&skipped, "")?;
+    let figures = target().join("figures");
+    for file in [&skipped, &figures] {
+        fs::write(file, "")?;
+    }
     let test = |kinds: &[&str]| {
         let mut command = cargo(&["test", "--workspace"]);
         command
@@ -35,7 +38,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .arg("--")
             .args(&options.filter)
             .env("LLAMA_SERVER_PATH", &llama_server)
-            .env("MAGI_SKIPPED_FILE", &skipped);
+            .env("MAGI_SKIPPED_FILE", &skipped)
+            .env("MAGI_FIGURES_FILE", &figures);
         if options.full {
             command
                 .env("MAGI_FULL", "1")
@@ -44,7 +48,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         cargo::run(&mut command)
     };
     let tested = test(&["--lib", "--bins", "--tests"]);
-    let count = report(&skipped)?;
+    report(&figures, "measured:")?;
+    let count = report(&skipped, "skipped:")?;
     tested?;
     // Documentation comes last, so that cargo's own verdict ends the output.
     test(&["--doc"])?;
@@ -54,12 +59,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Names the tests that were skipped, and gives their number.
-fn report(path: &Path) -> Result<usize> {
+/// Shows the lines that tests have written into a file, and gives their number.
+fn report(path: &Path, heading: &str) -> Result<usize> {
     let text = fs::read_to_string(path)?;
-    let lines: Vec<_> = text.lines().collect();
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
     if !lines.is_empty() {
-        say("skipped:");
+        say(heading);
         lines.iter().for_each(|line| eprintln!("    {line}"));
     }
     Ok(lines.len())

@@ -13,6 +13,9 @@ pub const LLAMA_SERVER_VERSION: &str = "11434.0.0";
 /// A file to which tests that did not run are written, one a line.
 const SKIPPED_FILE: &str = "MAGI_SKIPPED_FILE";
 
+/// A file to which figures that tests measured are written, one a line.
+const FIGURES_FILE: &str = "MAGI_FIGURES_FILE";
+
 /// The folder of magid and magictl; absent: beside the tests.
 const BIN_DIR: &str = "MAGI_BIN_DIR";
 
@@ -85,22 +88,34 @@ pub fn skipped(reason: &str) {
         || env::var("MAGI_NO_SKIP").is_ok_and(|value| value == "1");
     assert!(!strict, "nothing may be skipped here, but {reason}");
     let thread = thread::current();
-    let line = format!("{}: {reason}\n", thread.name().unwrap_or("a test"));
-    eprint!("skipped {line}");
-    if let Some(path) = env::var_os(SKIPPED_FILE) {
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-    }
+    let line = format!("{}: {reason}", thread.name().unwrap_or("a test"));
+    eprintln!("skipped {line}");
+    append(SKIPPED_FILE, &line);
 }
 
 /// The time that a promise allows. The short run may share the machine with anything, so in it only
 /// what is far off fails.
 pub fn bar(promised: Duration) -> Duration {
     full(20 * promised, promised)
+}
+
+/// Tells a figure that a test measured, for the end of `cargo xtask test`: see [`crate::figure`].
+pub fn tell_figure(text: &str) {
+    println!("{text}");
+    append(FIGURES_FILE, text);
+}
+
+/// Adds a line to the file that a variable names, if it names one.
+fn append(variable: &str, line: &str) {
+    let Some(path) = env::var_os(variable) else {
+        return;
+    };
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
 /// Chooses the repetitions of a test: many under `cargo xtask test --full`, else few.
