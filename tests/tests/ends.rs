@@ -96,19 +96,18 @@ async fn r10_a_stopped_process_ends_by_sigterm_like_any_other() {
     let mut fleet = Fleet::new();
     fleet.save(&[Server::real("alpha", &program).set("ctx_size", 512)]);
     fleet.start().await;
+    let mut times = Percentiles::default();
     for _ in 0..full(2, 20) {
         let alpha = fleet.ready("alpha").await;
         send(alpha.pid(), Signal::SIGSTOP);
         let begin = Instant::now();
         fleet.magictl(&["stop", "alpha"]).await.expect_code(0);
-        figure!(
-            "R10: a stopped llama-server ended after {:?}",
-            begin.elapsed()
-        );
+        times.add(begin.elapsed());
         let exit = fleet.status().await.servers.remove(0).last_exit.unwrap();
         assert_eq!((exit.class.as_str(), exit.code), ("requested", Some(0)));
         fleet.magictl(&["start", "alpha"]).await.expect_code(0);
     }
+    figure!("R10: a stopped llama-server ended after: {times}");
 }
 
 #[tokio::test]
