@@ -88,7 +88,7 @@ async fn r09_a_saturated_server_is_left_alone() {
     let clients: Vec<_> = (0..1100)
         .map(|_| tokio::spawn(ask_for_ever(before.endpoint().to_owned())))
         .collect();
-    let misses = full(5, 100);
+    let misses = full(5, 50);
     let seen = fleet
         .wait_for("alpha", "is saturated for long, or replaced", |server| {
             unanswered(server) >= misses || server.pid != before.pid
