@@ -107,7 +107,7 @@ impl Watcher {
         let pid = self.live.process.pid();
         let sample = end::blocking(move || {
             Ok(Sample {
-                cpu: usage::sample(pid)?.map(|usage| usage.cpu),
+                cpu: usage::cpu(pid)?,
                 sockets: sockets::held_by(pid).ok().map(BTreeSet::from_iter),
             })
         });
