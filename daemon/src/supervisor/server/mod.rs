@@ -391,6 +391,10 @@ impl Server {
         }
         self.announce();
         self.publish();
+        // Only now: who starts next is told of after this one.
+        if !self.state.is_starting() {
+            self.turn = None;
+        }
         if self.state.is_settled() {
             self.waiting.clear();
         }
@@ -401,7 +405,6 @@ impl Server {
         use lifecycle::Phase;
         let phase = &self.state.phase;
         if !self.state.is_starting() {
-            self.turn = None;
             self.published.load_percent = None;
         }
         if *phase != Phase::Queued {
