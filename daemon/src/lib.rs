@@ -19,7 +19,7 @@
 //! | [`supervisor::fleet`] | which servers there are, and which an operator stopped | asks and plans | commands to servers, the watchdog's sign of life |
 //! | [`supervisor::server`], one each | a server's state and its incarnation | commands, reports of its effects | its row on the board, events |
 //! | [`supervisor::ports`] | which server has which port | takes and releases | ports |
-//! | [`supervisor::memory`] | the file of the servers an operator stopped | the newest set | — |
+//! | [`supervisor::stopped`] | the file of the servers an operator stopped | the newest set | — |
 //! | [`process::Scanner`] | looking at all processes | requests for a look | one picture for all who asked |
 //! | [`process::reaper`] | orphans that reparented to us | SIGCHLD | — |
 //! | [`api`] | the socket | requests of `magi.v1` | asks to the owners above |
@@ -36,13 +36,16 @@ pub mod daemon;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod gguf;
 pub mod lifecycle;
 pub mod logs;
+pub mod memory;
 pub mod moment;
 pub mod name;
 pub mod notify;
 pub mod plan;
 pub mod process;
+pub mod registry;
 pub mod reload;
 pub mod supervisor;
 mod text;

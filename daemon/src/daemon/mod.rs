@@ -27,9 +27,9 @@ use crate::supervisor::clock::Clock;
 use crate::supervisor::context::Context;
 use crate::supervisor::events::{EventLog, Happening, Kind};
 use crate::supervisor::fleet::FleetHandle;
-use crate::supervisor::memory::Memory;
 use crate::supervisor::ports::Ports;
 use crate::supervisor::record::RecordError;
+use crate::supervisor::stopped::StoppedFile;
 use crate::{notify, supervisor};
 
 /// The exit status for a configuration that cannot be used: EX_CONFIG of sysexits.h.
@@ -134,9 +134,9 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     });
     let reaper = tokio::spawn(reaper::run());
     let remembered = prepare::stopped_file(&ready.config.state_dir);
-    let memory = Memory::spawn(remembered, inheritance.stopped.clone());
+    let stopped_file = StoppedFile::spawn(remembered, inheritance.stopped.clone());
     let watchdog = notify::watchdog_interval();
-    let fleet = supervisor::fleet::spawn(context.clone(), inheritance, memory, watchdog);
+    let fleet = supervisor::fleet::spawn(context.clone(), inheritance, stopped_file, watchdog);
     let reload = reload::spawn(Surroundings {
         locations: ready.locations,
         environment: environment.clone(),

@@ -19,7 +19,7 @@ use crate::process::{Process, find_survivors, reaper};
 use crate::supervisor::fleet::Inheritance;
 use crate::supervisor::record::RecordError;
 use crate::supervisor::server::Survivor;
-use crate::supervisor::{memory, record};
+use crate::supervisor::{record, stopped};
 
 /// How often survivors are looked for, if those that were found end meanwhile.
 const LOOKS: u32 = 3;
@@ -131,7 +131,7 @@ pub(super) fn node_name() -> String {
 /// Finds out what an earlier magid left behind.
 pub(super) async fn inherit(state_dir: &Path) -> Result<Inheritance, DaemonError> {
     let records = record::read_all(&records(state_dir))?;
-    let stopped = memory::read(&stopped_file(state_dir)).map_err(RecordError::from)?;
+    let stopped = stopped::read(&stopped_file(state_dir)).map_err(RecordError::from)?;
     let survivors = survivors(&records).map_err(|reason| DaemonError::System {
         what: "look for what an earlier magid left running",
         reason,

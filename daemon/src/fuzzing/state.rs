@@ -1,9 +1,9 @@
 //! Files of state: what is read is what was written, or it is refused.
 
 use crate::name::ServerName;
-use crate::supervisor::memory;
 use crate::supervisor::record::Record;
 use crate::supervisor::state_file::Fault;
+use crate::supervisor::stopped;
 
 /// More than a sentence about a file needs, in bytes.
 const LONGEST_SENTENCE: usize = 2_000;
@@ -27,11 +27,11 @@ pub fn state_files(data: &[u8]) {
         }
         Err(fault) => assert_is_told(&fault, text),
     }
-    match memory::parse(text) {
+    match stopped::parse(text) {
         Ok(stopped) => {
-            let written = memory::text(&stopped).expect("it can be written");
-            assert_eq!(memory::parse(&written), Ok(stopped));
-            assert!(later(&written, memory::parse));
+            let written = stopped::text(&stopped).expect("it can be written");
+            assert_eq!(stopped::parse(&written), Ok(stopped));
+            assert!(later(&written, stopped::parse));
         }
         Err(fault) => assert_is_told(&fault, text),
     }

@@ -7,7 +7,7 @@
 //!   effects (spawning, probing, draining, killing) run beside it and report back, so it always
 //!   answers.
 //! * [`ports`]: one task. Owns which server has which port.
-//! * [`memory`]: one task. Owns the file that remembers which servers an operator stopped.
+//! * [`stopped`]: one task. Owns the file that remembers which servers an operator stopped.
 //!
 //! [`board`] and [`events`] are where these publish; readers never hold them up.
 
@@ -16,8 +16,8 @@ pub mod clock;
 pub mod context;
 pub mod events;
 pub mod fleet;
-pub mod memory;
 pub mod ports;
 pub mod record;
 pub mod server;
 pub mod state_file;
+pub mod stopped;

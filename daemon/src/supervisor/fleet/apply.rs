@@ -47,7 +47,7 @@ impl Fleet {
         if mode == Mode::Start {
             self.end_strangers();
         }
-        self.memory.remember(self.stopped.clone());
+        self.stopped_file.remember(self.stopped.clone());
         Ok(Outcome {
             steps,
             missing,

@@ -12,9 +12,9 @@ use crate::name::ServerName;
 use crate::plan::Definition;
 use crate::supervisor::context::Context;
 use crate::supervisor::events::{Happening, Kind};
-use crate::supervisor::memory::Memory;
 use crate::supervisor::record::Record;
 use crate::supervisor::server::{Command, Explanation, ServerHandle, Survivor};
+use crate::supervisor::stopped::StoppedFile;
 
 /// What a shutdown may take beyond the longest drain and stop, before it gets impatient.
 const SHUTDOWN_SLACK: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub(super) struct Fleet {
     pub(super) survivors: BTreeMap<ServerName, Survivor>,
     /// Servers that an operator stopped, defined or not.
     pub(super) stopped: BTreeSet<ServerName>,
-    pub(super) memory: Memory,
+    pub(super) stopped_file: StoppedFile,
     pub(super) removals: u64,
     pub(super) shutdown: Option<oneshot::Sender<BTreeSet<ServerName>>>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Fleet {
 pub fn spawn(
     context: Arc<Context>,
     inheritance: Inheritance,
-    memory: Memory,
+    stopped_file: StoppedFile,
     watchdog: Option<Duration>,
 ) -> FleetHandle {
     let (requests, inbox) = mpsc::channel(super::QUEUE);
@@ -61,7 +61,7 @@ pub fn spawn(
         records: inheritance.records,
         survivors: inheritance.survivors,
         stopped: inheritance.stopped,
-        memory,
+        stopped_file,
         removals: 0,
         shutdown: None,
     };
@@ -132,7 +132,7 @@ impl Fleet {
                 }
             })
             .collect();
-        self.memory.remember(self.stopped.clone());
+        self.stopped_file.remember(self.stopped.clone());
         Ok(pending)
     }
 
@@ -307,7 +307,7 @@ impl Fleet {
     }
 
     async fn end(self) {
-        self.memory.close().await;
+        self.stopped_file.close().await;
         let board = self.context.board.read();
         let left = board.rows.iter().filter(|(_, (_, row))| row.pid.is_some());
         let left = left.map(|(name, _)| name.clone()).collect();

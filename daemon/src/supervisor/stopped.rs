@@ -25,12 +25,12 @@ struct Stopped {
 
 /// Writes the newest set to disk; sets that come while one is written are folded into the last.
 #[derive(Debug)]
-pub struct Memory {
+pub struct StoppedFile {
     newest: watch::Sender<BTreeSet<ServerName>>,
     writer: JoinHandle<()>,
 }
 
-impl Memory {
+impl StoppedFile {
     /// Starts the owner of the file, which holds `known` now.
     pub fn spawn(path: PathBuf, known: BTreeSet<ServerName>) -> Self {
         let (newest, inbox) = watch::channel(known);

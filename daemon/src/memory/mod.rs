@@ -1,0 +1,5 @@
+//! Memory: what a server needs, and what there is.
+
+mod demand;
+
+pub use demand::{Demand, Source};
