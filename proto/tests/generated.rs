@@ -29,7 +29,13 @@ fn generated_code_is_in_step_with_the_proto_files() {
 }
 
 fn generate(root: &Path, out: &Path) {
-    let files = ["magi/v1/daemon.proto", "magi/v1/server.proto"];
+    let files = [
+        "magi/v1/daemon.proto",
+        "magi/v1/generation.proto",
+        "magi/v1/model.proto",
+        "magi/v1/profile.proto",
+        "magi/v1/server.proto",
+    ];
     let descriptors = protox::compile(files, [root]).unwrap();
     fs::write(
         out.join(DESCRIPTORS),

@@ -20,7 +20,7 @@ pub(crate) enum ConfigState {
 impl From<v1::ConfigState> for ConfigState {
     fn from(state: v1::ConfigState) -> Self {
         match state {
-            v1::ConfigState::Unspecified => Self::Unknown,
+            v1::ConfigState::Unspecified | v1::ConfigState::Vetoed => Self::Unknown,
             v1::ConfigState::Applied => Self::Applied,
             v1::ConfigState::Invalid => Self::Invalid,
             v1::ConfigState::NoProfile => Self::NoProfile,
@@ -131,7 +131,7 @@ pub(crate) enum Verdict {
 impl From<v1::ReloadVerdict> for Verdict {
     fn from(verdict: v1::ReloadVerdict) -> Self {
         match verdict {
-            v1::ReloadVerdict::Unspecified => Self::Unknown,
+            v1::ReloadVerdict::Unspecified | v1::ReloadVerdict::Vetoed => Self::Unknown,
             v1::ReloadVerdict::Applied => Self::Applied,
             v1::ReloadVerdict::Unchanged => Self::Unchanged,
             v1::ReloadVerdict::Refused => Self::Refused,

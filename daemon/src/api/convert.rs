@@ -64,6 +64,7 @@ pub(super) fn server(row: &Row) -> v1::Server {
         load_percent: row.load_percent.map(u32::from),
         model_path: model.ok().map(|path| path.display().to_string()),
         notes: row.notes.clone(),
+        ..v1::Server::default()
     }
 }
 
@@ -159,6 +160,7 @@ pub(super) fn config_status(status: &ConfigStatus) -> v1::ConfigStatus {
         needs_restart: status.needs_restart.clone(),
         config_path: status.config_file.display().to_string(),
         profiles_dir: status.profiles_dir.display().to_string(),
+        ..v1::ConfigStatus::default()
     }
 }
 
@@ -184,5 +186,6 @@ pub(super) fn step(step: &Step) -> v1::PlanStep {
         server: step.server.to_string(),
         action: action.into(),
         reasons: step.reasons.clone(),
+        ..v1::PlanStep::default()
     }
 }

@@ -81,6 +81,7 @@ impl DaemonService for Api {
             needs_restart: verdict.needs_restart,
             servers: servers::measured(fleet).await,
             profile: verdict.profile,
+            ..v1::ReloadResponse::default()
         }))
     }
 

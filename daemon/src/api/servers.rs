@@ -324,6 +324,7 @@ fn explained(row: &Row, explanation: Explanation) -> v1::ExplainServerResponse {
             .log
             .map_or_else(String::new, |log| log.display().to_string()),
         tree: tree.unwrap_or_default(),
+        ..v1::ExplainServerResponse::default()
     }
 }
 

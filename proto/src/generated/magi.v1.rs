@@ -59,6 +59,15 @@ pub struct Server {
     /// Notes that are not a state: "newer engine on disk", "42 log lines dropped".
     #[prost(string, repeated, tag = "19")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Main memory that is, or would be, reserved for it, in bytes. Absent if it is not known yet.
+    #[prost(uint64, optional, tag = "20")]
+    pub memory_needed: ::core::option::Option<u64>,
+    /// How that is known: `estimate`, `fit` or `observed`. Empty if it is not known.
+    #[prost(string, tag = "21")]
+    pub memory_source: ::prost::alloc::string::String,
+    /// The model of the registry that it serves. Absent if its file is not in the registry.
+    #[prost(string, optional, tag = "22")]
+    pub model_id: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// How an incarnation ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -172,6 +181,18 @@ pub struct ExplainServerResponse {
     /// Process ids of the whole process tree.
     #[prost(uint32, repeated, tag = "12")]
     pub tree: ::prost::alloc::vec::Vec<u32>,
+    /// Memory of devices that is, or would be, reserved for it, in bytes, by the device's name.
+    #[prost(map = "string, uint64", tag = "13")]
+    pub device_memory: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// Main memory that magid may give to servers, in bytes.
+    #[prost(uint64, tag = "14")]
+    pub memory_budget: u64,
+    /// What all servers have reserved of it now, in bytes.
+    #[prost(uint64, tag = "15")]
+    pub memory_reserved: u64,
+    /// `priority` of its profile: the higher is started first.
+    #[prost(int32, tag = "16")]
+    pub priority: i32,
 }
 /// The servers to start.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1161,7 +1182,7 @@ pub struct GetStatusResponse {
     /// The active profile. Absent if there is none.
     #[prost(string, optional, tag = "2")]
     pub profile: ::core::option::Option<::prost::alloc::string::String>,
-    /// Number of the applied configuration. Absent before the first, and until generations are kept.
+    /// Number of the applied configuration. Absent before the first.
     #[prost(uint64, optional, tag = "3")]
     pub generation: ::core::option::Option<u64>,
     /// State of the files on disk against what is applied.
@@ -1198,6 +1219,9 @@ pub struct ConfigStatus {
     /// The folder of the profiles.
     #[prost(string, tag = "8")]
     pub profiles_dir: ::prost::alloc::string::String,
+    /// Servers whose failure had the files' content taken back. Only if VETOED.
+    #[prost(message, repeated, tag = "9")]
+    pub vetoes: ::prost::alloc::vec::Vec<Veto>,
 }
 /// One error or warning of the configuration.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1286,6 +1310,34 @@ pub struct ReloadResponse {
     /// The profile that was read. Absent if none is active.
     #[prost(string, optional, tag = "8")]
     pub profile: ::core::option::Option<::prost::alloc::string::String>,
+    /// Number of the generation that is in force now. Absent before the first.
+    #[prost(uint64, optional, tag = "9")]
+    pub generation: ::core::option::Option<u64>,
+    /// Servers that did not get ready, and so had the change taken back. Only if VETOED.
+    #[prost(message, repeated, tag = "10")]
+    pub vetoes: ::prost::alloc::vec::Vec<Veto>,
+    /// Main memory that the fleet has reserved, in bytes, before the change.
+    #[prost(uint64, tag = "11")]
+    pub memory_before: u64,
+    /// The same after it.
+    #[prost(uint64, tag = "12")]
+    pub memory_after: u64,
+    /// Main memory that magid may give to servers, in bytes.
+    #[prost(uint64, tag = "13")]
+    pub memory_budget: u64,
+}
+/// A server that did not get ready with its new definition.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Veto {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// Why: a stable code, such as the exit class.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// The same for people.
+    #[prost(string, tag = "3")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// What is done to one server, and why.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1299,6 +1351,15 @@ pub struct PlanStep {
     /// Why, for example `ctx_size changed: 4096 -> 8192`.
     #[prost(string, repeated, tag = "3")]
     pub reasons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Main memory of it before, in bytes. Absent if it had none.
+    #[prost(uint64, optional, tag = "4")]
+    pub memory_before: ::core::option::Option<u64>,
+    /// Main memory of it after, in bytes. Absent if it will have none.
+    #[prost(uint64, optional, tag = "5")]
+    pub memory_after: ::core::option::Option<u64>,
+    /// How it is replaced: `blue-green` or `drain-restart`. Only for REPLACE.
+    #[prost(string, optional, tag = "6")]
+    pub method: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Which events.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1372,6 +1433,9 @@ pub enum ConfigState {
     Invalid = 2,
     /// There is no active profile: magid runs without servers.
     NoProfile = 3,
+    /// The files are right, but a server did not get ready with them; the last good configuration stays
+    /// in force until they change or a reload is asked for.
+    Vetoed = 4,
 }
 impl ConfigState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1384,6 +1448,7 @@ impl ConfigState {
             Self::Applied => "CONFIG_STATE_APPLIED",
             Self::Invalid => "CONFIG_STATE_INVALID",
             Self::NoProfile => "CONFIG_STATE_NO_PROFILE",
+            Self::Vetoed => "CONFIG_STATE_VETOED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1393,6 +1458,7 @@ impl ConfigState {
             "CONFIG_STATE_APPLIED" => Some(Self::Applied),
             "CONFIG_STATE_INVALID" => Some(Self::Invalid),
             "CONFIG_STATE_NO_PROFILE" => Some(Self::NoProfile),
+            "CONFIG_STATE_VETOED" => Some(Self::Vetoed),
             _ => None,
         }
     }
@@ -1411,6 +1477,9 @@ pub enum ReloadVerdict {
     Refused = 3,
     /// Right, and not applied, as asked.
     Planned = 4,
+    /// Applied, vetoed by a server that did not get ready, and taken back: the generation before is in
+    /// force again.
+    Vetoed = 5,
 }
 impl ReloadVerdict {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1424,6 +1493,7 @@ impl ReloadVerdict {
             Self::Unchanged => "RELOAD_VERDICT_UNCHANGED",
             Self::Refused => "RELOAD_VERDICT_REFUSED",
             Self::Planned => "RELOAD_VERDICT_PLANNED",
+            Self::Vetoed => "RELOAD_VERDICT_VETOED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1434,6 +1504,7 @@ impl ReloadVerdict {
             "RELOAD_VERDICT_UNCHANGED" => Some(Self::Unchanged),
             "RELOAD_VERDICT_REFUSED" => Some(Self::Refused),
             "RELOAD_VERDICT_PLANNED" => Some(Self::Planned),
+            "RELOAD_VERDICT_VETOED" => Some(Self::Vetoed),
             _ => None,
         }
     }
@@ -2101,6 +2172,2687 @@ pub mod daemon_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "magi.v1.DaemonService";
     impl<T> tonic::server::NamedService for DaemonServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A configuration that was applied.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Generation {
+    /// Counts from 1, one more for each applied change.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// SHA-256 of its texts, in hexadecimal.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// The active profile. Absent if there was none.
+    #[prost(string, optional, tag = "3")]
+    pub profile: ::core::option::Option<::prost::alloc::string::String>,
+    /// When it was applied.
+    #[prost(message, optional, tag = "4")]
+    pub applied_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why: `start`, `edit`, `reload`, `activate`, `rollback`, `models`.
+    #[prost(string, tag = "5")]
+    pub cause: ::prost::alloc::string::String,
+    /// The same for people: `rollback to 6`, `2 replaced, 1 started`.
+    #[prost(string, tag = "6")]
+    pub summary: ::prost::alloc::string::String,
+    /// Whether it is the one in force.
+    #[prost(bool, tag = "7")]
+    pub current: bool,
+    /// Files of it, with their sizes.
+    #[prost(message, repeated, tag = "8")]
+    pub files: ::prost::alloc::vec::Vec<GenerationFile>,
+}
+/// A file of a generation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GenerationFile {
+    /// Where it was, and is written back to.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Its bytes.
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+    /// Its text. Only in GetGeneration.
+    #[prost(string, optional, tag = "3")]
+    pub text: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// Nothing to choose.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListGenerationsRequest {}
+/// The generations.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGenerationsResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub generations: ::prost::alloc::vec::Vec<Generation>,
+}
+/// Which generation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetGenerationRequest {
+    /// Its number; absent: the current one.
+    #[prost(uint64, optional, tag = "1")]
+    pub number: ::core::option::Option<u64>,
+}
+/// The generation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetGenerationResponse {
+    /// With the texts of its files.
+    #[prost(message, optional, tag = "1")]
+    pub generation: ::core::option::Option<Generation>,
+}
+/// What to compare.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiffGenerationsRequest {
+    /// The newer one; absent: the current one.
+    #[prost(uint64, optional, tag = "1")]
+    pub number: ::core::option::Option<u64>,
+    /// The older one; absent: the one before `number`.
+    #[prost(uint64, optional, tag = "2")]
+    pub since: ::core::option::Option<u64>,
+    /// Compare `number` with the files as they are now; `since` must be absent.
+    #[prost(bool, tag = "3")]
+    pub with_files: bool,
+}
+/// What differs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiffGenerationsResponse {
+    /// A unified diff. Empty if nothing differs. Values that look like secrets are hidden.
+    #[prost(string, tag = "1")]
+    pub diff: ::prost::alloc::string::String,
+}
+/// Which generations.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyGenerationsRequest {
+    /// Its number; absent: all.
+    #[prost(uint64, optional, tag = "1")]
+    pub number: ::core::option::Option<u64>,
+}
+/// What is wrong with them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifyGenerationsResponse {
+    /// The numbers that were verified.
+    #[prost(uint64, repeated, tag = "1")]
+    pub verified: ::prost::alloc::vec::Vec<u64>,
+    /// What is wrong, each with the generation.
+    #[prost(message, repeated, tag = "2")]
+    pub broken: ::prost::alloc::vec::Vec<BrokenGeneration>,
+}
+/// A generation that cannot be used.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BrokenGeneration {
+    /// Its number.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// What is wrong, and what to do.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// What to go back to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackRequest {
+    /// The number of the generation.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Only plan: nothing is changed.
+    #[prost(bool, tag = "2")]
+    pub dry_run: bool,
+    /// Answer when each server that was touched is ready, stopped or failed. Else once it is applied.
+    #[prost(bool, tag = "3")]
+    pub wait: bool,
+    /// The change is refused unless this is the current generation.
+    #[prost(uint64, optional, tag = "4")]
+    pub expected_generation: ::core::option::Option<u64>,
+}
+/// What came of it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RollbackResponse {
+    /// As for a reload.
+    #[prost(message, optional, tag = "1")]
+    pub reload: ::core::option::Option<ReloadResponse>,
+    /// Keys of magid.toml that were different then, and stay as they are.
+    #[prost(string, repeated, tag = "2")]
+    pub daemon_keys_that_differ: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+}
+/// What to write back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreFilesRequest {
+    /// The number of the generation.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// The file: a path, `magid.toml`, or the name of the profile; absent: all.
+    #[prost(string, optional, tag = "2")]
+    pub file: ::core::option::Option<::prost::alloc::string::String>,
+    /// Only say what would be written.
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
+}
+/// What was written.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreFilesResponse {
+    /// The files that were, or would be, written.
+    #[prost(string, repeated, tag = "1")]
+    pub written: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Files that are like that already.
+    #[prost(string, repeated, tag = "2")]
+    pub unchanged: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// How to prune.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneGenerationsRequest {
+    /// Only say what would be removed.
+    #[prost(bool, tag = "1")]
+    pub dry_run: bool,
+}
+/// What the rotation does.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneGenerationsResponse {
+    /// The numbers that were, or would be, removed.
+    #[prost(uint64, repeated, tag = "1")]
+    pub removed: ::prost::alloc::vec::Vec<u64>,
+    /// The numbers that are kept, newest first.
+    #[prost(uint64, repeated, tag = "2")]
+    pub kept: ::prost::alloc::vec::Vec<u64>,
+}
+/// Generated client implementations.
+pub mod generation_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The generations. Those RPCs that name one answer NOT_FOUND, reason `no-such-generation`, with the
+    /// numbers that are left, if it was pruned or never was.
+    #[derive(Debug, Clone)]
+    pub struct GenerationServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl GenerationServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> GenerationServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> GenerationServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            GenerationServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// All generations that are kept, newest first. Legal always.
+        pub async fn list_generations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListGenerationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGenerationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GenerationService/ListGenerations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.GenerationService", "ListGenerations"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One generation with its texts. Legal always.
+        pub async fn get_generation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetGenerationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetGenerationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GenerationService/GetGeneration",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.GenerationService", "GetGeneration"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What differs between two generations, or between one and the files as they are. Legal always.
+        pub async fn diff_generations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiffGenerationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiffGenerationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GenerationService/DiffGenerations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.GenerationService", "DiffGenerations"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads generations back and compares their digests. Legal always.
+        pub async fn verify_generations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyGenerationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyGenerationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GenerationService/VerifyGenerations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("magi.v1.GenerationService", "VerifyGenerations"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes the profile of a generation back to its file, makes it active, and applies it as a new
+        /// generation. Keys of magid.toml that differ are named, and stay as they are.
+        pub async fn rollback(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GenerationService/Rollback",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.GenerationService", "Rollback"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes files of a generation back and applies nothing: a reload does, or the watch of the files.
+        pub async fn restore_files(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreFilesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GenerationService/RestoreFiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.GenerationService", "RestoreFiles"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes what the rotation keeps no longer: of 10 recent, 7 daily and 4 weekly ones each is kept.
+        pub async fn prune_generations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PruneGenerationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PruneGenerationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GenerationService/PruneGenerations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("magi.v1.GenerationService", "PruneGenerations"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod generation_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with GenerationServiceServer.
+    #[async_trait]
+    pub trait GenerationService: std::marker::Send + std::marker::Sync + 'static {
+        /// All generations that are kept, newest first. Legal always.
+        async fn list_generations(
+            &self,
+            request: tonic::Request<super::ListGenerationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGenerationsResponse>,
+            tonic::Status,
+        >;
+        /// One generation with its texts. Legal always.
+        async fn get_generation(
+            &self,
+            request: tonic::Request<super::GetGenerationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetGenerationResponse>,
+            tonic::Status,
+        >;
+        /// What differs between two generations, or between one and the files as they are. Legal always.
+        async fn diff_generations(
+            &self,
+            request: tonic::Request<super::DiffGenerationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiffGenerationsResponse>,
+            tonic::Status,
+        >;
+        /// Reads generations back and compares their digests. Legal always.
+        async fn verify_generations(
+            &self,
+            request: tonic::Request<super::VerifyGenerationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyGenerationsResponse>,
+            tonic::Status,
+        >;
+        /// Writes the profile of a generation back to its file, makes it active, and applies it as a new
+        /// generation. Keys of magid.toml that differ are named, and stay as they are.
+        async fn rollback(
+            &self,
+            request: tonic::Request<super::RollbackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackResponse>,
+            tonic::Status,
+        >;
+        /// Writes files of a generation back and applies nothing: a reload does, or the watch of the files.
+        async fn restore_files(
+            &self,
+            request: tonic::Request<super::RestoreFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreFilesResponse>,
+            tonic::Status,
+        >;
+        /// Removes what the rotation keeps no longer: of 10 recent, 7 daily and 4 weekly ones each is kept.
+        async fn prune_generations(
+            &self,
+            request: tonic::Request<super::PruneGenerationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PruneGenerationsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// The generations. Those RPCs that name one answer NOT_FOUND, reason `no-such-generation`, with the
+    /// numbers that are left, if it was pruned or never was.
+    #[derive(Debug)]
+    pub struct GenerationServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> GenerationServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for GenerationServiceServer<T>
+    where
+        T: GenerationService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/magi.v1.GenerationService/ListGenerations" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListGenerationsSvc<T: GenerationService>(pub Arc<T>);
+                    impl<
+                        T: GenerationService,
+                    > tonic::server::UnaryService<super::ListGenerationsRequest>
+                    for ListGenerationsSvc<T> {
+                        type Response = super::ListGenerationsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListGenerationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GenerationService>::list_generations(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListGenerationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.GenerationService/GetGeneration" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetGenerationSvc<T: GenerationService>(pub Arc<T>);
+                    impl<
+                        T: GenerationService,
+                    > tonic::server::UnaryService<super::GetGenerationRequest>
+                    for GetGenerationSvc<T> {
+                        type Response = super::GetGenerationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetGenerationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GenerationService>::get_generation(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetGenerationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.GenerationService/DiffGenerations" => {
+                    #[allow(non_camel_case_types)]
+                    struct DiffGenerationsSvc<T: GenerationService>(pub Arc<T>);
+                    impl<
+                        T: GenerationService,
+                    > tonic::server::UnaryService<super::DiffGenerationsRequest>
+                    for DiffGenerationsSvc<T> {
+                        type Response = super::DiffGenerationsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DiffGenerationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GenerationService>::diff_generations(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DiffGenerationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.GenerationService/VerifyGenerations" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyGenerationsSvc<T: GenerationService>(pub Arc<T>);
+                    impl<
+                        T: GenerationService,
+                    > tonic::server::UnaryService<super::VerifyGenerationsRequest>
+                    for VerifyGenerationsSvc<T> {
+                        type Response = super::VerifyGenerationsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyGenerationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GenerationService>::verify_generations(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyGenerationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.GenerationService/Rollback" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackSvc<T: GenerationService>(pub Arc<T>);
+                    impl<
+                        T: GenerationService,
+                    > tonic::server::UnaryService<super::RollbackRequest>
+                    for RollbackSvc<T> {
+                        type Response = super::RollbackResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GenerationService>::rollback(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.GenerationService/RestoreFiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreFilesSvc<T: GenerationService>(pub Arc<T>);
+                    impl<
+                        T: GenerationService,
+                    > tonic::server::UnaryService<super::RestoreFilesRequest>
+                    for RestoreFilesSvc<T> {
+                        type Response = super::RestoreFilesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreFilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GenerationService>::restore_files(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreFilesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.GenerationService/PruneGenerations" => {
+                    #[allow(non_camel_case_types)]
+                    struct PruneGenerationsSvc<T: GenerationService>(pub Arc<T>);
+                    impl<
+                        T: GenerationService,
+                    > tonic::server::UnaryService<super::PruneGenerationsRequest>
+                    for PruneGenerationsSvc<T> {
+                        type Response = super::PruneGenerationsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PruneGenerationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GenerationService>::prune_generations(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PruneGenerationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for GenerationServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "magi.v1.GenerationService";
+    impl<T> tonic::server::NamedService for GenerationServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A model.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Model {
+    /// Its name: readable, unique, the same after every scan.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Its file, or the first of its shards.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// All its shards in order; only `path` if it has none.
+    #[prost(string, repeated, tag = "3")]
+    pub files: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The projector beside it, with which it takes pictures. Absent if there is none.
+    #[prost(string, optional, tag = "4")]
+    pub mmproj: ::core::option::Option<::prost::alloc::string::String>,
+    /// The bytes of all its files, without the projector.
+    #[prost(uint64, tag = "5")]
+    pub size_bytes: u64,
+    /// Its tier: what the user says, else what the rule says.
+    #[prost(enumeration = "ModelTier", tag = "6")]
+    pub tier: i32,
+    /// The quantization, as `Q4_K_M`.
+    #[prost(string, tag = "7")]
+    pub quantization: ::prost::alloc::string::String,
+    /// Bits for one parameter.
+    #[prost(double, tag = "8")]
+    pub bits_per_weight: f64,
+    /// How many parameters it has.
+    #[prost(uint64, tag = "9")]
+    pub parameters: u64,
+    /// What it is for.
+    #[prost(enumeration = "ModelKind", tag = "10")]
+    pub kind: i32,
+    /// Whether it thinks before it answers: what the user says, else what was found.
+    #[prost(bool, tag = "11")]
+    pub thinking: bool,
+    /// Whether `\[[select]\]` and the built-in profile may take it.
+    #[prost(bool, tag = "12")]
+    pub enabled: bool,
+    /// `general.architecture` of its header.
+    #[prost(string, tag = "13")]
+    pub architecture: ::prost::alloc::string::String,
+    /// The longest context it was trained for, in tokens. Absent if its header does not say.
+    #[prost(uint32, optional, tag = "14")]
+    pub context_length: ::core::option::Option<u32>,
+    /// `general.name` of its header. Absent if it has none.
+    #[prost(string, optional, tag = "15")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// Main memory it needs as the built-in profile would serve it, in bytes.
+    #[prost(uint64, tag = "16")]
+    pub memory_bytes: u64,
+    /// How that is known: `estimate`, `fit` or `observed`.
+    #[prost(string, tag = "17")]
+    pub memory_source: ::prost::alloc::string::String,
+    /// The facts above that are guesses, as `thinking`: they may be wrong, and can be overridden.
+    #[prost(string, repeated, tag = "18")]
+    pub guesses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The facts above that the user said, as `tier`.
+    #[prost(string, repeated, tag = "19")]
+    pub overridden: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it was first found.
+    #[prost(message, optional, tag = "20")]
+    pub first_seen: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was last found.
+    #[prost(message, optional, tag = "21")]
+    pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether its files are there.
+    #[prost(bool, tag = "22")]
+    pub available: bool,
+    /// Why they are not. Empty if they are.
+    #[prost(string, tag = "23")]
+    pub unavailable_because: ::prost::alloc::string::String,
+    /// Servers of the active profile that are defined with it.
+    #[prost(string, repeated, tag = "24")]
+    pub servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Which models.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListModelsRequest {
+    /// Only those of this tier.
+    #[prost(enumeration = "ModelTier", tag = "1")]
+    pub tier: i32,
+    /// Only those that are enabled.
+    #[prost(bool, tag = "2")]
+    pub only_enabled: bool,
+}
+/// The models.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListModelsResponse {
+    /// Sorted by id.
+    #[prost(message, repeated, tag = "1")]
+    pub models: ::prost::alloc::vec::Vec<Model>,
+    /// When the last scan ended. Absent before the first.
+    #[prost(message, optional, tag = "2")]
+    pub scanned_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// What could not be looked at, and files that are no models, each in one line.
+    #[prost(string, repeated, tag = "3")]
+    pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Which model.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetModelRequest {
+    /// Id, file name or path.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+}
+/// The model.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetModelResponse {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Model>,
+}
+/// Nothing to choose.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RescanModelsRequest {}
+/// What the scan found.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RescanModelsResponse {
+    /// How many models there are.
+    #[prost(uint32, tag = "1")]
+    pub total: u32,
+    /// Ids of those that are new, or there again.
+    #[prost(string, repeated, tag = "2")]
+    pub added: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ids of those that are not there any more.
+    #[prost(string, repeated, tag = "3")]
+    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ids of those whose files changed.
+    #[prost(string, repeated, tag = "4")]
+    pub changed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What could not be looked at, and files that are no models, each in one line.
+    #[prost(string, repeated, tag = "5")]
+    pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What to say of a model. What is absent stays as it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetModelRequest {
+    /// Id, file name or path.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// Its tier.
+    #[prost(enumeration = "ModelTier", optional, tag = "2")]
+    pub tier: ::core::option::Option<i32>,
+    /// Whether it thinks.
+    #[prost(bool, optional, tag = "3")]
+    pub thinking: ::core::option::Option<bool>,
+    /// Whether `\[[select]\]` and the built-in profile may take it.
+    #[prost(bool, optional, tag = "4")]
+    pub enabled: ::core::option::Option<bool>,
+    /// What is to be as it was found again: `tier`, `thinking`, `enabled`.
+    #[prost(string, repeated, tag = "5")]
+    pub reset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The model as it is now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetModelResponse {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Model>,
+}
+/// A file that is to be a model.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateModelRequest {
+    /// Its path, inside a scan path.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// The id it is to have. Absent: made from the name of the file.
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// The new model.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateModelResponse {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Model>,
+}
+/// Which model.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteModelRequest {
+    /// Id, file name or path.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+}
+/// It is forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteModelResponse {}
+/// How demanding a model is, and how good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ModelTier {
+    /// Never sent. In a filter: any.
+    Unspecified = 0,
+    /// For quick answers.
+    Fast = 1,
+    /// In between.
+    Balanced = 2,
+    /// For good answers.
+    Powerful = 3,
+}
+impl ModelTier {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MODEL_TIER_UNSPECIFIED",
+            Self::Fast => "MODEL_TIER_FAST",
+            Self::Balanced => "MODEL_TIER_BALANCED",
+            Self::Powerful => "MODEL_TIER_POWERFUL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MODEL_TIER_UNSPECIFIED" => Some(Self::Unspecified),
+            "MODEL_TIER_FAST" => Some(Self::Fast),
+            "MODEL_TIER_BALANCED" => Some(Self::Balanced),
+            "MODEL_TIER_POWERFUL" => Some(Self::Powerful),
+            _ => None,
+        }
+    }
+}
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ModelKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// Answers in words.
+    Chat = 1,
+    /// Makes vectors of texts.
+    Embedding = 2,
+    /// Rates how well a text answers a question.
+    Rerank = 3,
+    /// Answers in words, and takes pictures.
+    Vision = 4,
+}
+impl ModelKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MODEL_KIND_UNSPECIFIED",
+            Self::Chat => "MODEL_KIND_CHAT",
+            Self::Embedding => "MODEL_KIND_EMBEDDING",
+            Self::Rerank => "MODEL_KIND_RERANK",
+            Self::Vision => "MODEL_KIND_VISION",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MODEL_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "MODEL_KIND_CHAT" => Some(Self::Chat),
+            "MODEL_KIND_EMBEDDING" => Some(Self::Embedding),
+            "MODEL_KIND_RERANK" => Some(Self::Rerank),
+            "MODEL_KIND_VISION" => Some(Self::Vision),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod model_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The registry of models. All RPCs are legal always. Those that name a model take its id, the name of
+    /// its file with or without `.gguf`, or its path; they answer NOT_FOUND, reason `no-such-model`, with
+    /// near names, if there is none, and FAILED_PRECONDITION, reason `ambiguous-model`, if several files
+    /// have that name.
+    #[derive(Debug, Clone)]
+    pub struct ModelServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ModelServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ModelServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ModelServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ModelServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// All models, or those that the filter lets through.
+        pub async fn list_models(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListModelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListModelsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ModelService/ListModels",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ModelService", "ListModels"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One model.
+        pub async fn get_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ModelService/GetModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ModelService", "GetModel"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Looks for models now, and answers when the scan is done. Files that did not change are not opened.
+        pub async fn rescan_models(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RescanModelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RescanModelsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ModelService/RescanModels",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ModelService", "RescanModels"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says something of a model in the place of what was found, or takes it back. Survives rescans.
+        pub async fn set_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ModelService/SetModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ModelService", "SetModel"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Adds the record of a file inside a scan path, also one that was deleted from the registry before.
+        /// ALREADY_EXISTS, reason `model-exists`: it is known. INVALID_ARGUMENT, reason `not-a-model` or
+        /// `outside-scan-paths`.
+        pub async fn create_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ModelService/CreateModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ModelService", "CreateModel"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Forgets a model and what the user said of it. Its file stays; it is not found again by a scan
+        /// until CreateModel names it. FAILED_PRECONDITION, reason `model-in-use`: a server is defined with it.
+        pub async fn delete_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ModelService/DeleteModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ModelService", "DeleteModel"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod model_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ModelServiceServer.
+    #[async_trait]
+    pub trait ModelService: std::marker::Send + std::marker::Sync + 'static {
+        /// All models, or those that the filter lets through.
+        async fn list_models(
+            &self,
+            request: tonic::Request<super::ListModelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListModelsResponse>,
+            tonic::Status,
+        >;
+        /// One model.
+        async fn get_model(
+            &self,
+            request: tonic::Request<super::GetModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetModelResponse>,
+            tonic::Status,
+        >;
+        /// Looks for models now, and answers when the scan is done. Files that did not change are not opened.
+        async fn rescan_models(
+            &self,
+            request: tonic::Request<super::RescanModelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RescanModelsResponse>,
+            tonic::Status,
+        >;
+        /// Says something of a model in the place of what was found, or takes it back. Survives rescans.
+        async fn set_model(
+            &self,
+            request: tonic::Request<super::SetModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetModelResponse>,
+            tonic::Status,
+        >;
+        /// Adds the record of a file inside a scan path, also one that was deleted from the registry before.
+        /// ALREADY_EXISTS, reason `model-exists`: it is known. INVALID_ARGUMENT, reason `not-a-model` or
+        /// `outside-scan-paths`.
+        async fn create_model(
+            &self,
+            request: tonic::Request<super::CreateModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateModelResponse>,
+            tonic::Status,
+        >;
+        /// Forgets a model and what the user said of it. Its file stays; it is not found again by a scan
+        /// until CreateModel names it. FAILED_PRECONDITION, reason `model-in-use`: a server is defined with it.
+        async fn delete_model(
+            &self,
+            request: tonic::Request<super::DeleteModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteModelResponse>,
+            tonic::Status,
+        >;
+    }
+    /// The registry of models. All RPCs are legal always. Those that name a model take its id, the name of
+    /// its file with or without `.gguf`, or its path; they answer NOT_FOUND, reason `no-such-model`, with
+    /// near names, if there is none, and FAILED_PRECONDITION, reason `ambiguous-model`, if several files
+    /// have that name.
+    #[derive(Debug)]
+    pub struct ModelServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ModelServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ModelServiceServer<T>
+    where
+        T: ModelService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/magi.v1.ModelService/ListModels" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListModelsSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::ListModelsRequest>
+                    for ListModelsSvc<T> {
+                        type Response = super::ListModelsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListModelsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::list_models(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListModelsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ModelService/GetModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetModelSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::GetModelRequest>
+                    for GetModelSvc<T> {
+                        type Response = super::GetModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::get_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ModelService/RescanModels" => {
+                    #[allow(non_camel_case_types)]
+                    struct RescanModelsSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::RescanModelsRequest>
+                    for RescanModelsSvc<T> {
+                        type Response = super::RescanModelsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RescanModelsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::rescan_models(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RescanModelsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ModelService/SetModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetModelSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::SetModelRequest>
+                    for SetModelSvc<T> {
+                        type Response = super::SetModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::set_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ModelService/CreateModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateModelSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::CreateModelRequest>
+                    for CreateModelSvc<T> {
+                        type Response = super::CreateModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::create_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ModelService/DeleteModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteModelSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::DeleteModelRequest>
+                    for DeleteModelSvc<T> {
+                        type Response = super::DeleteModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::delete_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ModelServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "magi.v1.ModelService";
+    impl<T> tonic::server::NamedService for ModelServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A profile.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Profile {
+    /// Its name: the stem of its file.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// `description` of its file. Empty if it has none.
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// Its file. Empty for the built-in one.
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+    /// Whether it is the active one.
+    #[prost(bool, tag = "4")]
+    pub active: bool,
+    /// Whether it is the one that magid has without any file.
+    #[prost(bool, tag = "5")]
+    pub built_in: bool,
+    /// The servers that it would make of the models that there are. Empty if it is invalid.
+    #[prost(string, repeated, tag = "6")]
+    pub servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Main memory that its autostarted servers need together, in bytes.
+    #[prost(uint64, tag = "7")]
+    pub memory_bytes: u64,
+    /// Why it could not be activated.
+    #[prost(message, repeated, tag = "8")]
+    pub errors: ::prost::alloc::vec::Vec<Diagnostic>,
+    /// When its file was last modified. Absent for the built-in one.
+    #[prost(message, optional, tag = "9")]
+    pub modified_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nothing to choose.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListProfilesRequest {}
+/// The profiles.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListProfilesResponse {
+    /// Sorted by name.
+    #[prost(message, repeated, tag = "1")]
+    pub profiles: ::prost::alloc::vec::Vec<Profile>,
+}
+/// Which profile.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProfileRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The profile.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetProfileResponse {
+    /// The profile.
+    #[prost(message, optional, tag = "1")]
+    pub profile: ::core::option::Option<Profile>,
+    /// The text of its file; of the built-in one, what a file with the same meaning would say.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+/// What to write.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateProfileRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its text. Absent: an empty profile with comments that say how to go on.
+    #[prost(string, optional, tag = "2")]
+    pub text: ::core::option::Option<::prost::alloc::string::String>,
+    /// The name of the profile to copy, with its comments. Not with `text`.
+    #[prost(string, optional, tag = "3")]
+    pub copy_of: ::core::option::Option<::prost::alloc::string::String>,
+    /// What `description` is to be. Absent: as the text has it.
+    #[prost(string, optional, tag = "4")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// The new profile.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateProfileResponse {
+    /// The profile.
+    #[prost(message, optional, tag = "1")]
+    pub profile: ::core::option::Option<Profile>,
+}
+/// Which profile.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProfileRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// It is deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProfileResponse {}
+/// Which profile.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActivateProfileRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Only plan: nothing is changed.
+    #[prost(bool, tag = "2")]
+    pub dry_run: bool,
+    /// Answer when each server that was touched is ready, stopped or failed. Else once it is applied.
+    #[prost(bool, tag = "3")]
+    pub wait: bool,
+    /// The change is refused unless this is the current generation.
+    #[prost(uint64, optional, tag = "4")]
+    pub expected_generation: ::core::option::Option<u64>,
+}
+/// What came of it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ActivateProfileResponse {
+    /// As for a reload. A warning says so if a variable such as MAGI_PROFILE will win at the next start.
+    #[prost(message, optional, tag = "1")]
+    pub reload: ::core::option::Option<ReloadResponse>,
+}
+/// Generated client implementations.
+pub mod profile_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The profiles. Those RPCs that name a profile answer NOT_FOUND, reason `no-such-profile`, if there is
+    /// none.
+    #[derive(Debug, Clone)]
+    pub struct ProfileServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ProfileServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ProfileServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ProfileServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ProfileServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// All profiles: the files, and the built-in one. Legal always.
+        pub async fn list_profiles(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListProfilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProfilesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ProfileService/ListProfiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ProfileService", "ListProfiles"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One profile with its text. Legal always.
+        pub async fn get_profile(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProfileResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ProfileService/GetProfile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ProfileService", "GetProfile"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes a new profile. ALREADY_EXISTS, reason `profile-exists`. INVALID_ARGUMENT, reason
+        /// `invalid-configuration`: the text is wrong; the message has every error. PERMISSION_DENIED,
+        /// reason `profiles-read-only`: names the folder.
+        pub async fn create_profile(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateProfileResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ProfileService/CreateProfile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ProfileService", "CreateProfile"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes a profile's file. FAILED_PRECONDITION, reason `profile-active`: the active one; reason
+        /// `profile-built-in`: there is no file. PERMISSION_DENIED, reason `profiles-read-only`.
+        pub async fn delete_profile(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteProfileResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ProfileService/DeleteProfile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ProfileService", "DeleteProfile"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a profile the active one, and applies the difference: servers that both define identically
+        /// keep their process. An invalid one is refused and the active one stays. Remembered over
+        /// restarts; magid.toml is not written. Servers that an operator stopped are started again.
+        pub async fn activate_profile(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ActivateProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ActivateProfileResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.ProfileService/ActivateProfile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.ProfileService", "ActivateProfile"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod profile_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ProfileServiceServer.
+    #[async_trait]
+    pub trait ProfileService: std::marker::Send + std::marker::Sync + 'static {
+        /// All profiles: the files, and the built-in one. Legal always.
+        async fn list_profiles(
+            &self,
+            request: tonic::Request<super::ListProfilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProfilesResponse>,
+            tonic::Status,
+        >;
+        /// One profile with its text. Legal always.
+        async fn get_profile(
+            &self,
+            request: tonic::Request<super::GetProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProfileResponse>,
+            tonic::Status,
+        >;
+        /// Writes a new profile. ALREADY_EXISTS, reason `profile-exists`. INVALID_ARGUMENT, reason
+        /// `invalid-configuration`: the text is wrong; the message has every error. PERMISSION_DENIED,
+        /// reason `profiles-read-only`: names the folder.
+        async fn create_profile(
+            &self,
+            request: tonic::Request<super::CreateProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateProfileResponse>,
+            tonic::Status,
+        >;
+        /// Deletes a profile's file. FAILED_PRECONDITION, reason `profile-active`: the active one; reason
+        /// `profile-built-in`: there is no file. PERMISSION_DENIED, reason `profiles-read-only`.
+        async fn delete_profile(
+            &self,
+            request: tonic::Request<super::DeleteProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteProfileResponse>,
+            tonic::Status,
+        >;
+        /// Makes a profile the active one, and applies the difference: servers that both define identically
+        /// keep their process. An invalid one is refused and the active one stays. Remembered over
+        /// restarts; magid.toml is not written. Servers that an operator stopped are started again.
+        async fn activate_profile(
+            &self,
+            request: tonic::Request<super::ActivateProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ActivateProfileResponse>,
+            tonic::Status,
+        >;
+    }
+    /// The profiles. Those RPCs that name a profile answer NOT_FOUND, reason `no-such-profile`, if there is
+    /// none.
+    #[derive(Debug)]
+    pub struct ProfileServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ProfileServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ProfileServiceServer<T>
+    where
+        T: ProfileService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/magi.v1.ProfileService/ListProfiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListProfilesSvc<T: ProfileService>(pub Arc<T>);
+                    impl<
+                        T: ProfileService,
+                    > tonic::server::UnaryService<super::ListProfilesRequest>
+                    for ListProfilesSvc<T> {
+                        type Response = super::ListProfilesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListProfilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProfileService>::list_profiles(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListProfilesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ProfileService/GetProfile" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProfileSvc<T: ProfileService>(pub Arc<T>);
+                    impl<
+                        T: ProfileService,
+                    > tonic::server::UnaryService<super::GetProfileRequest>
+                    for GetProfileSvc<T> {
+                        type Response = super::GetProfileResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProfileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProfileService>::get_profile(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProfileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ProfileService/CreateProfile" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateProfileSvc<T: ProfileService>(pub Arc<T>);
+                    impl<
+                        T: ProfileService,
+                    > tonic::server::UnaryService<super::CreateProfileRequest>
+                    for CreateProfileSvc<T> {
+                        type Response = super::CreateProfileResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateProfileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProfileService>::create_profile(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateProfileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ProfileService/DeleteProfile" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteProfileSvc<T: ProfileService>(pub Arc<T>);
+                    impl<
+                        T: ProfileService,
+                    > tonic::server::UnaryService<super::DeleteProfileRequest>
+                    for DeleteProfileSvc<T> {
+                        type Response = super::DeleteProfileResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteProfileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProfileService>::delete_profile(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteProfileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.ProfileService/ActivateProfile" => {
+                    #[allow(non_camel_case_types)]
+                    struct ActivateProfileSvc<T: ProfileService>(pub Arc<T>);
+                    impl<
+                        T: ProfileService,
+                    > tonic::server::UnaryService<super::ActivateProfileRequest>
+                    for ActivateProfileSvc<T> {
+                        type Response = super::ActivateProfileResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ActivateProfileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProfileService>::activate_profile(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ActivateProfileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ProfileServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "magi.v1.ProfileService";
+    impl<T> tonic::server::NamedService for ProfileServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
