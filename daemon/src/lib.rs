@@ -7,6 +7,7 @@
 //! * [`config`]: texts and an environment become typed values, or diagnostics with their place.
 //! * [`plan`]: the difference between what is defined and what should be, as steps per server.
 //! * [`lifecycle`]: one server's state machine, backoff, breaker, exit classes and liveness.
+//! * [`gguf`]: what the headers of model files say.
 //! * [`name`], [`moment`]: the words that all of these share.
 //!
 //! The shell is made of tasks. Each owns something, takes messages in through a bounded queue, and

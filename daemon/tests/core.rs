@@ -4,7 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the pure core.
-const CORE: [&str; 5] = ["config", "lifecycle", "plan", "moment.rs", "name.rs"];
+const CORE: [&str; 6] = [
+    "config",
+    "gguf",
+    "lifecycle",
+    "plan",
+    "moment.rs",
+    "name.rs",
+];
 
 /// What none of them may name.
 const FORBIDDEN: [&str; 20] = [
