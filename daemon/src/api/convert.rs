@@ -13,6 +13,7 @@ use crate::process::usage;
 use crate::reload::{ConfigState, ConfigStatus, Decision, Told};
 use crate::supervisor::board::Row;
 use crate::supervisor::events::Event;
+use crate::supervisor::fleet::Veto;
 
 pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp {
@@ -150,6 +151,7 @@ pub(super) fn config_status(status: &ConfigStatus) -> v1::ConfigStatus {
         ConfigState::Applied => v1::ConfigState::Applied,
         ConfigState::Invalid => v1::ConfigState::Invalid,
         ConfigState::NoProfile => v1::ConfigState::NoProfile,
+        ConfigState::Vetoed => v1::ConfigState::Vetoed,
     };
     v1::ConfigStatus {
         state: state.into(),
@@ -160,8 +162,17 @@ pub(super) fn config_status(status: &ConfigStatus) -> v1::ConfigStatus {
         needs_restart: status.needs_restart.clone(),
         config_path: status.config_file.display().to_string(),
         profiles_dir: status.profiles_dir.display().to_string(),
-        ..v1::ConfigStatus::default()
+        vetoes: vetoes(&status.vetoes),
     }
+}
+
+pub(super) fn vetoes(vetoes: &[Veto]) -> Vec<v1::Veto> {
+    let veto = |veto: &Veto| v1::Veto {
+        server: veto.server.to_string(),
+        reason: veto.reason.clone(),
+        detail: veto.detail.clone(),
+    };
+    vetoes.iter().map(veto).collect()
 }
 
 pub(super) fn decision(decision: Decision) -> v1::ReloadVerdict {

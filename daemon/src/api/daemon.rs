@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::reader::{Gone, Reader};
 use super::{Api, convert, errors, peer, reader, servers};
+use crate::reload::{Conclusion, Verdict};
 use crate::supervisor::events::EventReader;
 
 /// Events that a reader is given at a time, unless he asks for another number.
@@ -65,15 +66,23 @@ impl DaemonService for Api {
         }
         errors::check_generation(expected_generation)?;
         let verdict = self.reload.reload(dry_run).await.map_err(errors::ask)?;
-        let touched = verdict.pending.iter().filter(|pending| pending.touched);
-        let touched: BTreeSet<_> = touched.map(|pending| pending.server.clone()).collect();
+        let touched = verdict.steps.iter();
+        let touched = touched.filter(|step| step.action.touches_a_process());
+        let touched: BTreeSet<_> = touched.map(|step| step.server.clone()).collect();
+        let mut decided = convert::decision(verdict.decision);
+        let mut vetoes = Vec::new();
         if wait {
-            self.wait_for(verdict.pending).await?;
+            if let Conclusion::Vetoed(by) = self.conclusion(&verdict).await? {
+                decided = v1::ReloadVerdict::Vetoed;
+                vetoes = convert::vetoes(&by);
+            }
+            self.wait_for(self.fleet.transitions().await).await?;
         }
         let mut fleet = self.context.board.read();
         fleet.rows.retain(|name, _| touched.contains(name));
         Ok(Response::new(v1::ReloadResponse {
-            verdict: convert::decision(verdict.decision).into(),
+            verdict: decided.into(),
+            vetoes,
             steps: verdict.steps.iter().map(convert::step).collect(),
             errors: convert::diagnostics(&verdict.errors),
             warnings: convert::diagnostics(&verdict.warnings),
@@ -113,6 +122,18 @@ impl DaemonService for Api {
         peer::log(&request, "the end of magid");
         self.stop.send_replace(true);
         Ok(Response::new(v1::StopResponse {}))
+    }
+}
+
+impl Api {
+    /// What becomes of a change, unless magid ends before.
+    async fn conclusion(&self, verdict: &Verdict) -> Result<Conclusion, Status> {
+        let mut ending = self.ending.clone();
+        // Both arms are cancel-safe: they only wait.
+        tokio::select! {
+            conclusion = verdict.concluded() => conclusion.map_err(errors::ask),
+            _ = ending.wait_for(|ending| *ending) => Err(errors::shutting_down()),
+        }
     }
 }
 

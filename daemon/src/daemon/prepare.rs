@@ -18,6 +18,7 @@ use crate::files::{ReadError, read_stable};
 use crate::process::{Process, find_survivors, reaper};
 use crate::supervisor::fleet::Inheritance;
 use crate::supervisor::record::RecordError;
+use crate::supervisor::seat::Seat;
 use crate::supervisor::server::Survivor;
 use crate::supervisor::{record, stopped};
 
@@ -144,8 +145,8 @@ pub(super) async fn inherit(state_dir: &Path) -> Result<Inheritance, DaemonError
 }
 
 fn survivors(
-    records: &BTreeMap<crate::name::ServerName, record::Record>,
-) -> std::io::Result<BTreeMap<crate::name::ServerName, Survivor>> {
+    records: &BTreeMap<Seat, record::Record>,
+) -> std::io::Result<BTreeMap<Seat, Survivor>> {
     let live = records
         .iter()
         .filter_map(|(name, r)| Some((name, r.live.as_ref()?)));

@@ -1,7 +1,7 @@
 //! Files of state: what is read is what was written, or it is refused.
 
-use crate::name::ServerName;
 use crate::supervisor::record::Record;
+use crate::supervisor::seat::Seat;
 use crate::supervisor::state_file::Fault;
 use crate::supervisor::stopped;
 
@@ -17,7 +17,7 @@ pub fn state_files(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let server = ServerName::new("alpha").expect("it is a name");
+    let server = Seat::parse("alpha").expect("it is a seat");
     match Record::parse(&server, text) {
         Ok(record) => {
             assert_eq!(record.server, "alpha");

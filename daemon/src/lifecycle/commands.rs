@@ -27,7 +27,7 @@ impl Step {
                 self.state.start_asked = true;
             }
             // What is asked for is under way.
-            Phase::Queued
+            Phase::Queued { .. }
             | Phase::Spawning {
                 given_up: false, ..
             }
@@ -40,9 +40,10 @@ impl Step {
         self.state.desired = Desired::Stopped(reason);
         self.state.start_asked = false;
         match self.state.phase.clone() {
-            Phase::Stopped(_) | Phase::Queued | Phase::Backoff { .. } | Phase::Failed { .. } => {
-                self.state.phase = Phase::Stopped(reason)
-            }
+            Phase::Stopped(_)
+            | Phase::Queued { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => self.state.phase = Phase::Stopped(reason),
             Phase::Loading { process, .. } => {
                 self.terminate(process, Ending::Asked(StopCause::Stop(reason)), None)
             }
@@ -59,7 +60,7 @@ impl Step {
         match self.state.phase.clone() {
             Phase::Stopped(_) | Phase::Backoff { .. } | Phase::Failed { .. } => self.queue(),
             // It has not begun: it begins with what is new.
-            Phase::Queued => {}
+            Phase::Queued { .. } => {}
             Phase::Spawning { incarnation, .. } => {
                 self.state.start_asked = true;
                 self.state.phase = Phase::Spawning {
@@ -100,7 +101,7 @@ impl Step {
             Phase::Spawning { given_up, .. } => *given_up = true,
             Phase::Draining { cause, .. } => *cause = StopCause::Replace,
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Loading { .. }
             | Phase::Ready { .. }
             | Phase::Stopping { .. }
@@ -129,7 +130,7 @@ impl Step {
                 self.fail(exit, FailedCause::Policy, None);
             }
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Ready { .. }
@@ -159,7 +160,7 @@ impl Step {
                 obstacle,
             } => self.kill(process, ending, ready_for, obstacle),
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Ready { .. }
@@ -181,7 +182,7 @@ impl Step {
                 self.queue();
             }
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Ready { .. }

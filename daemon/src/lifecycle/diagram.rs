@@ -38,7 +38,10 @@ fn phases() -> Vec<Phase> {
     };
     vec![
         Phase::Stopped(StopReason::Requested),
-        Phase::Queued,
+        Phase::Queued { shortage: None },
+        Phase::Queued {
+            shortage: Some("why".into()),
+        },
         Phase::Spawning {
             incarnation: INCARNATION,
             given_up: false,
@@ -98,7 +101,12 @@ fn events() -> Vec<(&'static str, Event)> {
         ("policy never", Event::SetPolicy(policy(RestartMode::Never))),
         ("hurry", Event::Hurry),
         ("healed", Event::Healed),
-        ("turn", Event::Turn),
+        ("no memory now", Event::Shortage("why".into())),
+        (
+            "does not fit",
+            Event::DoesNotFit(exit(ExitClass::DoesNotFit)),
+        ),
+        ("turn", Event::Turn(INCARNATION + 1)),
         ("spawned", Event::Spawned(process())),
         (
             "spawn failed",
@@ -114,6 +122,13 @@ fn events() -> Vec<(&'static str, Event)> {
             Event::Hung {
                 incarnation,
                 exit: exit(ExitClass::Hung),
+            },
+        ),
+        (
+            "model overwritten",
+            Event::Overwritten {
+                incarnation,
+                exit: exit(ExitClass::ModelOverwritten),
             },
         ),
         ("drained", Event::Drained { incarnation }),
@@ -160,7 +175,7 @@ fn is_consistent(state: &State) -> bool {
     match (&state.phase, state.desired) {
         (Phase::Stopped(_), desired) => desired != Desired::Running,
         (
-            Phase::Queued
+            Phase::Queued { .. }
             | Phase::Loading { .. }
             | Phase::Ready { .. }
             | Phase::Backoff { .. }

@@ -40,6 +40,10 @@ pub enum ExitClass {
     StartupTimeout,
     /// It was ready, and stopped moving.
     Hung,
+    /// The model's file was overwritten while it was served.
+    ModelOverwritten,
+    /// It needs more memory than there is for all servers together.
+    DoesNotFit,
     /// It never ran: starting the process failed.
     SpawnFailed,
     /// None of the others.
@@ -54,14 +58,14 @@ pub enum Prospect {
     /// Not before something else changes, which may happen unseen: `failed` at once, with the
     /// half-open try.
     Blocked,
-    /// Not before the model's file, the binary or the definition changes: `failed` at once, and no
-    /// try until then.
+    /// Not before the model's file, the binary, the definition or the memory that there is changes:
+    /// `failed` at once, and no try until then.
     Permanent,
 }
 
 impl ExitClass {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Requested,
         Self::BadArguments,
         Self::ModelMissing,
@@ -74,6 +78,8 @@ impl ExitClass {
         Self::Signal,
         Self::StartupTimeout,
         Self::Hung,
+        Self::ModelOverwritten,
+        Self::DoesNotFit,
         Self::SpawnFailed,
         Self::Unknown,
     ];
@@ -93,6 +99,8 @@ impl ExitClass {
             Self::Signal => "signal",
             Self::StartupTimeout => "startup-timeout",
             Self::Hung => "hung",
+            Self::ModelOverwritten => "model-overwritten",
+            Self::DoesNotFit => "does-not-fit",
             Self::SpawnFailed => "spawn-failed",
             Self::Unknown => "unknown",
         }
@@ -104,7 +112,9 @@ impl ExitClass {
             Self::BadArguments
             | Self::ModelMissing
             | Self::ModelInvalid
-            | Self::IllegalInstruction => Prospect::Permanent,
+            | Self::IllegalInstruction
+            | Self::ModelOverwritten
+            | Self::DoesNotFit => Prospect::Permanent,
             // Whoever holds the port may let go of it, and nothing tells us when.
             Self::Bind => Prospect::Blocked,
             Self::Requested
@@ -163,7 +173,11 @@ impl Exit {
     /// with that status; that is no success.
     pub fn is_success(&self) -> bool {
         let by_itself = match self.class {
-            ExitClass::Requested | ExitClass::StartupTimeout | ExitClass::Hung => false,
+            ExitClass::Requested
+            | ExitClass::StartupTimeout
+            | ExitClass::Hung
+            | ExitClass::ModelOverwritten
+            | ExitClass::DoesNotFit => false,
             ExitClass::BadArguments
             | ExitClass::ModelMissing
             | ExitClass::ModelInvalid

@@ -49,6 +49,8 @@ pub enum StopReason {
     Shutdown,
     /// It exited with status 0, and the restart policy leaves it at that.
     Exited,
+    /// Another incarnation with a newer definition took its place.
+    Replaced,
 }
 
 /// Why an incarnation that works is being ended.
@@ -78,8 +80,11 @@ pub struct Process {
 pub enum Phase {
     /// Nothing of it runs.
     Stopped(StopReason),
-    /// It waits until fewer servers are starting.
-    Queued,
+    /// It waits for memory, and then until fewer servers are starting.
+    Queued {
+        /// What it lacks. Absent unless it was told to wait for memory.
+        shortage: Option<Arc<str>>,
+    },
     /// Its process is being made. There is none yet that could be signalled.
     Spawning {
         /// Number of the incarnation.
@@ -212,9 +217,10 @@ impl State {
             | Phase::Ready { process, .. }
             | Phase::Draining { process, .. }
             | Phase::Stopping { process, .. } => Some(process.incarnation),
-            Phase::Stopped(_) | Phase::Queued | Phase::Backoff { .. } | Phase::Failed { .. } => {
-                None
-            }
+            Phase::Stopped(_)
+            | Phase::Queued { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => None,
         }
     }
 
@@ -226,7 +232,7 @@ impl State {
             | Phase::Draining { process, .. }
             | Phase::Stopping { process, .. } => Some(process.pid),
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Backoff { .. }
             | Phase::Failed { .. } => None,
@@ -237,15 +243,19 @@ impl State {
     pub fn is_starting(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Queued | Phase::Spawning { .. } | Phase::Loading { .. }
+            Phase::Queued { shortage: None } | Phase::Spawning { .. } | Phase::Loading { .. }
         )
     }
 
-    /// Whether nothing is under way: what was asked of it has been done, or has failed.
+    /// Whether nothing is under way: what was asked of it has been done, has failed, or waits for
+    /// memory that nobody may ever give back.
     pub fn is_settled(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Stopped(_) | Phase::Ready { .. } | Phase::Failed { .. }
+            Phase::Stopped(_)
+                | Phase::Queued { shortage: Some(_) }
+                | Phase::Ready { .. }
+                | Phase::Failed { .. }
         )
     }
 
@@ -266,7 +276,7 @@ impl State {
             | Phase::Backoff { until, .. } => Some(*until),
             Phase::Failed { retry_at, .. } => *retry_at,
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Ready { .. }
             | Phase::Stopping {

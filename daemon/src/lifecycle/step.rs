@@ -26,8 +26,12 @@ pub enum Event {
     Hurry,
     /// What made a failure permanent has changed: the model's file, or the binary.
     Healed,
-    /// It is its turn to start.
-    Turn,
+    /// There is no memory for it now: what it lacks.
+    Shortage(Arc<str>),
+    /// There will never be memory for it as it is defined.
+    DoesNotFit(Arc<Exit>),
+    /// It is its turn to start, as the incarnation of this number.
+    Turn(u64),
     /// The process was made.
     Spawned(Process),
     /// The process could not be made.
@@ -56,6 +60,13 @@ pub enum Event {
     },
     /// It was ready, and does not move any more.
     Hung {
+        /// Number of the incarnation.
+        incarnation: u64,
+        /// The evidence.
+        exit: Arc<Exit>,
+    },
+    /// Its model's file was overwritten in place: what it has mapped is no model any more.
+    Overwritten {
         /// Number of the incarnation.
         incarnation: u64,
         /// The evidence.
@@ -92,7 +103,8 @@ pub enum Event {
 /// What the shell has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send [`Event::Turn`] when few enough servers are starting.
+    /// Reserve memory, and send [`Event::Turn`] when few enough servers are starting. Meanwhile
+    /// [`Event::Shortage`] may be sent, or [`Event::DoesNotFit`] instead.
     AwaitTurn,
     /// Make the process of this incarnation.
     Spawn(u64),
@@ -142,7 +154,9 @@ impl Step {
             Event::SetPolicy(policy) => self.set_policy(policy),
             Event::Hurry => self.hurry(),
             Event::Healed => self.healed(),
-            Event::Turn => self.turn(),
+            Event::Shortage(shortage) => self.wait_for_memory(shortage),
+            Event::DoesNotFit(exit) => self.does_not_fit(exit),
+            Event::Turn(incarnation) => self.turn(incarnation),
             Event::Spawned(process) => self.spawned(process),
             Event::SpawnFailed { incarnation, exit } => self.spawn_failed(incarnation, exit),
             Event::Progress { incarnation } => self.progress(incarnation, None),
@@ -152,6 +166,7 @@ impl Step {
             } => self.progress(incarnation, Some(obstacle)),
             Event::Healthy { incarnation } => self.healthy(incarnation),
             Event::Hung { incarnation, exit } => self.hung(incarnation, exit),
+            Event::Overwritten { incarnation, exit } => self.overwritten(incarnation, exit),
             Event::Drained { incarnation } => self.drained(incarnation),
             Event::Exited { incarnation, exit } => self.exited(incarnation, exit),
             Event::Stuck {
@@ -165,12 +180,24 @@ impl Step {
 
     // The way up.
 
-    fn turn(&mut self) {
-        if self.state.phase != Phase::Queued {
+    fn wait_for_memory(&mut self, seen: Arc<str>) {
+        if let Phase::Queued { shortage } = &mut self.state.phase {
+            *shortage = Some(seen);
+        }
+    }
+
+    fn does_not_fit(&mut self, exit: Arc<Exit>) {
+        if matches!(self.state.phase, Phase::Queued { .. }) {
+            self.after_failure(exit, None);
+        }
+    }
+
+    fn turn(&mut self, number: u64) {
+        if !matches!(self.state.phase, Phase::Queued { .. }) {
             return;
         }
-        self.state.incarnation += 1;
-        let incarnation = self.state.incarnation;
+        let incarnation = number.max(self.state.incarnation + 1);
+        self.state.incarnation = incarnation;
         self.state.phase = Phase::Spawning {
             incarnation,
             given_up: false,
@@ -214,7 +241,7 @@ impl Step {
                 self.after_failure(exit, None);
             }
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Ready { .. }
@@ -251,7 +278,7 @@ impl Step {
                 self.ready(process, self.now);
             }
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Ready { .. }
@@ -271,11 +298,38 @@ impl Step {
                 self.terminate(process, Ending::Failing(exit), Some(ready_for));
             }
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Ready { .. }
             | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    /// Whatever it would answer from now on is nonsense, so nothing in flight is waited for.
+    fn overwritten(&mut self, incarnation: u64, exit: Arc<Exit>) {
+        if self.state.live_incarnation() != Some(incarnation) {
+            return;
+        }
+        match self.state.phase {
+            Phase::Loading { process, .. } => {
+                self.terminate(process, Ending::Failing(exit), None);
+            }
+            Phase::Ready { process, since }
+            | Phase::Draining {
+                process,
+                ready_since: since,
+                ..
+            } => {
+                let ready_for = self.now.since(since);
+                self.terminate(process, Ending::Failing(exit), Some(ready_for));
+            }
+            Phase::Stopped(_)
+            | Phase::Queued { .. }
+            | Phase::Spawning { .. }
             | Phase::Stopping { .. }
             | Phase::Backoff { .. }
             | Phase::Failed { .. } => {}
@@ -338,7 +392,7 @@ impl Step {
             }
             // Without a process nothing can have ended.
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Backoff { .. }
             | Phase::Failed { .. } => {}
@@ -445,7 +499,10 @@ impl Step {
                 self.queue();
             }
             // These have no deadline.
-            Phase::Stopped(_) | Phase::Queued | Phase::Spawning { .. } | Phase::Ready { .. } => {}
+            Phase::Stopped(_)
+            | Phase::Queued { .. }
+            | Phase::Spawning { .. }
+            | Phase::Ready { .. } => {}
         }
     }
 
@@ -453,7 +510,7 @@ impl Step {
 
     pub(super) fn queue(&mut self) {
         self.state.start_asked = false;
-        self.state.phase = Phase::Queued;
+        self.state.phase = Phase::Queued { shortage: None };
         self.actions.push(Action::AwaitTurn);
     }
 

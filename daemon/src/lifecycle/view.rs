@@ -67,6 +67,7 @@ impl StopReason {
             Self::Removed => "removed",
             Self::Shutdown => "shutdown",
             Self::Exited => "exited",
+            Self::Replaced => "replaced",
         }
     }
 }
@@ -88,7 +89,15 @@ impl State {
     pub fn view(&self) -> View {
         let (state, reason, detail, next_try) = match &self.phase {
             Phase::Stopped(reason) => (PublicState::Stopped, reason.code(), String::new(), None),
-            Phase::Queued => (
+            Phase::Queued {
+                shortage: Some(shortage),
+            } => (
+                PublicState::Stopped,
+                "waiting-for-memory",
+                shortage.to_string(),
+                None,
+            ),
+            Phase::Queued { shortage: None } => (
                 PublicState::Starting,
                 "waiting-for-turn",
                 "as many servers are starting as concurrent_starts allows".to_owned(),
@@ -161,7 +170,7 @@ impl State {
             Phase::Ready { since, .. } => Some(*since),
             Phase::Draining { ready_since, .. } => Some(*ready_since),
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Stopping { .. }

@@ -26,6 +26,8 @@ pub fn compare(old: &Definition, new: &Definition, port: Option<u16>) -> Differe
         name: _,
         aliases,
         autostart,
+        priority,
+        replace,
         launch,
         policy,
         defined_at: _,
@@ -36,6 +38,8 @@ pub fn compare(old: &Definition, new: &Definition, port: Option<u16>) -> Differe
         reasons.push("aliases".to_owned());
     }
     note(&mut reasons, "autostart", old.autostart, *autostart);
+    note(&mut reasons, "priority", old.priority, *priority);
+    note(&mut reasons, "replace", old.replace, *replace);
     policy_reasons(&mut reasons, &old.policy, policy);
     // The port changed without a need for a new incarnation.
     if !needs_launch && old.launch.port != launch.port {

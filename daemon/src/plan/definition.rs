@@ -16,12 +16,38 @@ pub struct Definition {
     pub aliases: Vec<Alias>,
     /// Whether it runs without being asked for.
     pub autostart: bool,
+    /// Of servers that start together, the one with the higher priority is given memory first.
+    pub priority: i32,
+    /// How its incarnation is replaced.
+    pub replace: Replace,
     /// What reaches its process.
     pub launch: Launch,
     /// The rules of its lifecycle.
     pub policy: Policy,
     /// `file:line` of its table. No part of what it is: moving it is no edit.
     pub defined_at: String,
+}
+
+/// How the incarnation of a server is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replace {
+    /// Without a gap if there is room for two and the port is not fixed; else one after the other.
+    #[default]
+    Auto,
+    /// The same. To say so is a promise that the port is not fixed.
+    BlueGreen,
+    /// One after the other.
+    DrainRestart,
+}
+
+impl std::fmt::Display for Replace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::BlueGreen => "blue-green",
+            Self::DrainRestart => "drain-restart",
+        })
+    }
 }
 
 /// What reaches the process of a server. A change of any of it needs a new incarnation.

@@ -11,6 +11,8 @@ fn definition(name: &str) -> Definition {
     Definition {
         name: ServerName::new(name).unwrap(),
         aliases: Vec::new(),
+        priority: 0,
+        replace: Replace::Auto,
         autostart: true,
         launch: Launch {
             engine: PathBuf::from("/usr/bin/llama-server"),

@@ -345,6 +345,8 @@ fn definition(
         name: server.name.clone(),
         aliases: server.aliases.clone(),
         autostart: server.autostart,
+        priority: 0,
+        replace: crate::plan::Replace::Auto,
         launch: Launch {
             engine,
             model,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Decision, Verdict};
 use crate::config::{Diagnostic, Locations, SourceFile};
+use crate::supervisor::fleet::Veto;
 
 /// A diagnostic with everything it takes to tell it: the source it is about may be gone by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub enum ConfigState {
     Invalid,
     /// They are, and say nothing: there is no active profile.
     NoProfile,
+    /// They are right, but a server did not get ready with them: what was in force before is.
+    Vetoed,
 }
 
 /// What `status` tells of the configuration.
@@ -63,6 +66,8 @@ pub struct ConfigStatus {
     pub since: Timestamp,
     /// Why the files were refused.
     pub errors: Vec<Told>,
+    /// The servers that did not get ready with them.
+    pub vetoes: Vec<Veto>,
     /// What deserves a look.
     pub warnings: Vec<Told>,
     /// Keys that a variable determines.
@@ -83,6 +88,7 @@ impl ConfigStatus {
             state: ConfigState::NoProfile,
             since: Timestamp::now(),
             errors: Vec::new(),
+            vetoes: Vec::new(),
             warnings: Vec::new(),
             overridden: Vec::new(),
             needs_restart: Vec::new(),
@@ -111,10 +117,19 @@ impl ConfigStatus {
         }
         self.state = state;
         self.errors.clear();
+        self.vetoes.clear();
         self.warnings.clone_from(&verdict.warnings);
         self.overridden.clone_from(&verdict.overridden);
         self.needs_restart.clone_from(&verdict.needs_restart);
         self.profile.clone_from(&verdict.profile);
+    }
+
+    /// `profile` is the one that is in force again.
+    pub(super) fn vetoed(&mut self, vetoes: &[Veto], profile: Option<String>) {
+        self.state = ConfigState::Vetoed;
+        self.since = Timestamp::now();
+        self.vetoes = vetoes.to_vec();
+        self.profile = profile;
     }
 
     /// Adds a warning unless it is there already. True: it was added.

@@ -1,9 +1,10 @@
 //! The published state of the fleet.
 //!
-//! Each server's task writes its own row, and nobody else's. Readers hold a `watch::Receiver`: they
-//! see the newest state of each row, are never waited for, and never see a backlog.
+//! Each task of a server writes its own row, and nobody else's. Readers hold a `watch::Receiver`: they
+//! see the newest state of each row, are never waited for, and never see a backlog. What they see of a
+//! server is the seat that serves; rows of its other seats are kept aside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::seat::Seat;
 use crate::files::Fingerprint;
 use crate::lifecycle::{LastExit, View};
 use crate::name::ServerName;
@@ -19,6 +21,8 @@ use crate::plan::Definition;
 /// One server, as it is published.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// Where it sits.
+    pub seat: Seat,
     /// What it is defined as.
     pub definition: Arc<Definition>,
     /// Its state.
@@ -54,6 +58,27 @@ pub struct Fleet {
     pub revision: u64,
     /// The rows, each with the revision of its last change.
     pub rows: BTreeMap<ServerName, (u64, Arc<Row>)>,
+    /// Which seat of each server serves: the first that published, or the last that was promoted.
+    serving: BTreeMap<ServerName, Seat>,
+    /// The rows of all other seats.
+    aside: BTreeMap<Seat, Arc<Row>>,
+}
+
+impl Fleet {
+    fn show(&mut self, row: Arc<Row>) {
+        self.revision += 1;
+        let name = row.seat.server.clone();
+        self.rows.insert(name, (self.revision, row));
+    }
+
+    /// The servers of which a seat has a process.
+    pub fn alive(&self) -> BTreeSet<ServerName> {
+        let shown = self.rows.values().map(|(_, row)| row);
+        let alive = shown
+            .chain(self.aside.values())
+            .filter(|row| row.pid.is_some());
+        alive.map(|row| row.seat.server.clone()).collect()
+    }
 }
 
 /// Where rows are published.
@@ -72,17 +97,55 @@ impl Board {
 
     /// Publishes a row.
     pub fn publish(&self, row: Row) {
+        self.fleet.send_if_modified(|fleet| {
+            let (seat, row) = (row.seat.clone(), Arc::new(row));
+            let serving = fleet.serving.entry(seat.server.clone());
+            let serves = *serving.or_insert_with(|| seat.clone()) == seat;
+            if serves {
+                fleet.show(row);
+            } else {
+                fleet.aside.insert(seat, row);
+            }
+            serves
+        });
+    }
+
+    /// Shows the row of another seat from now on.
+    pub fn promote(&self, seat: &Seat) {
         self.fleet.send_modify(|fleet| {
-            fleet.revision += 1;
-            let revision = fleet.revision;
-            let name = row.definition.name.clone();
-            fleet.rows.insert(name, (revision, Arc::new(row)));
+            let former = fleet.serving.insert(seat.server.clone(), seat.clone());
+            let shown = fleet.rows.get(&seat.server).map(|(_, row)| row.clone());
+            if let (Some(former), Some(shown)) = (former, shown) {
+                fleet.aside.insert(former, shown);
+            }
+            if let Some(row) = fleet.aside.remove(seat) {
+                fleet.show(row);
+            }
+        });
+    }
+
+    /// Whether the row of this seat is shown.
+    pub fn serves(&self, seat: &Seat) -> bool {
+        self.fleet.borrow().serving.get(&seat.server) == Some(seat)
+    }
+
+    /// The row of a seat that does not serve.
+    pub fn aside(&self, seat: &Seat) -> Option<Arc<Row>> {
+        self.fleet.borrow().aside.get(seat).cloned()
+    }
+
+    /// Forgets a seat that does not serve.
+    pub fn leave(&self, seat: &Seat) {
+        self.fleet.send_if_modified(|fleet| {
+            fleet.aside.remove(seat);
+            false
         });
     }
 
     /// Takes the row of a server that is gone off the board.
     pub fn remove(&self, name: &ServerName) {
         self.fleet.send_if_modified(|fleet| {
+            fleet.serving.remove(name);
             let removed = fleet.rows.remove(name).is_some();
             fleet.revision += u64::from(removed);
             removed

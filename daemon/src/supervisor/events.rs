@@ -27,8 +27,14 @@ pub enum Kind {
     ConfigApplied,
     /// A configuration was refused.
     ConfigRefused,
+    /// A configuration was taken back, since a server did not get ready with it.
+    ConfigVetoed,
     /// A server changed its public state, or the reason of it.
     ServerState,
+    /// An incarnation that serves no more, or not yet, changed its state: a server is being replaced.
+    ReplacementState,
+    /// A new incarnation took the place of the one that served.
+    ServerReplaced,
     /// The process of a server ended.
     ServerExited,
     /// A survivor of an earlier magid was found.
@@ -43,7 +49,10 @@ impl Kind {
             Self::DaemonStopping => "daemon-stopping",
             Self::ConfigApplied => "config-applied",
             Self::ConfigRefused => "config-refused",
+            Self::ConfigVetoed => "config-vetoed",
             Self::ServerState => "server-state",
+            Self::ReplacementState => "replacement-state",
+            Self::ServerReplaced => "server-replaced",
             Self::ServerExited => "server-exited",
             Self::SurvivorFound => "survivor-found",
         }
@@ -55,8 +64,11 @@ impl Kind {
             Self::DaemonReady => "5d1f8e3f6b1c4d8a9a3b0d6d3c0d7a11",
             Self::DaemonStopping => "0b7f0f6a3f5e4a0fb0a5c1e8f1a9c612",
             Self::ConfigApplied => "9c6e1a0d8d0e4b63a2d7f2b5b7c4e913",
+            Self::ConfigVetoed => "f08e2b6d4c9a4e7db1f3a5c8d0e7b620",
             Self::ConfigRefused => "e2a4c7b19f3d4f0c8e5a6b7c8d9e0f14",
             Self::ServerState => "3f9b2d7e5c1a4e8fb6d0a9c8e7f6d515",
+            Self::ReplacementState => "c41b8e0a7d2f4f6e9b3a5c7d8e1f2a18",
+            Self::ServerReplaced => "d7a90c3e5b8f4a1c8e6d2f4b7a9c0e19",
             Self::ServerExited => "a8d5e6f7c2b14d3e9f0a1b2c3d4e5f16",
             Self::SurvivorFound => "6e0c9d8b7a5f4e3d2c1b0a9f8e7d6c17",
         }
@@ -200,12 +212,16 @@ fn log(happening: &Happening) {
         None => (None, None),
     };
     let worrying = match happening.kind {
-        Kind::ConfigRefused | Kind::SurvivorFound => true,
+        Kind::ConfigRefused | Kind::ConfigVetoed | Kind::SurvivorFound => true,
         Kind::ServerExited => happening.reason != "requested",
         Kind::ServerState => happening
             .states
             .is_some_and(|(_, to)| matches!(to, PublicState::Backoff | PublicState::Failed)),
-        Kind::DaemonReady | Kind::DaemonStopping | Kind::ConfigApplied => false,
+        Kind::DaemonReady
+        | Kind::DaemonStopping
+        | Kind::ConfigApplied
+        | Kind::ReplacementState
+        | Kind::ServerReplaced => false,
     };
     let kind = happening.kind.code();
     let message_id = happening.kind.message_id();

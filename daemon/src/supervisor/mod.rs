@@ -18,6 +18,7 @@ pub mod events;
 pub mod fleet;
 pub mod ports;
 pub mod record;
+pub mod seat;
 pub mod server;
 pub mod state_file;
 pub mod stopped;

@@ -1,7 +1,7 @@
-//! Which server has which port.
+//! Which seat has which port.
 //!
 //! One task owns the table. A port is given out only if it can be bound at that moment, and stays
-//! given until the server's whole process tree is gone. Ports that the profile fixes for a server
+//! given until the whole process tree in that seat is gone. Ports that the profile fixes for a server
 //! are never given to another one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::seat::Seat;
 use crate::name::ServerName;
 use crate::process::sockets::{Holder, holder};
 
@@ -24,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a server needs.
 #[derive(Clone, Debug)]
 pub struct PortRequest {
-    /// The server.
-    pub server: ServerName,
+    /// Where it sits.
+    pub seat: Seat,
     /// The address it will listen on.
     pub host: IpAddr,
     /// The port that the profile fixes.
@@ -82,7 +83,7 @@ fn held_by(holder: &Option<Holder>) -> String {
 
 enum Request {
     Take(PortRequest, oneshot::Sender<Result<u16, PortError>>),
-    Release(ServerName),
+    Release(Seat),
 }
 
 /// A handle on the owner of the table.
@@ -108,7 +109,7 @@ impl Ports {
         }
     }
 
-    /// Takes a port for a server; it is the server's until [`Ports::release`]. A port that another
+    /// Takes a port for a seat; it is the seat's until [`Ports::release`]. A port that another
     /// server has is waited for: an edit can swap ports, and then one server waits for the other's end.
     ///
     /// # Errors
@@ -141,9 +142,9 @@ impl Ports {
         }
     }
 
-    /// Gives a server's port back.
-    pub async fn release(&self, server: ServerName) {
-        let _ = self.requests.send(Request::Release(server)).await;
+    /// Gives a seat's port back.
+    pub async fn release(&self, seat: Seat) {
+        let _ = self.requests.send(Request::Release(seat)).await;
     }
 
     /// Says which ports the profile fixes for which server.
@@ -164,8 +165,8 @@ async fn run(
             Request::Take(request, reply) => {
                 let _ = reply.send(table.take(&request));
             }
-            Request::Release(server) => {
-                table.given.retain(|_, owner| *owner != server);
+            Request::Release(seat) => {
+                table.given.retain(|_, owner| *owner != seat);
                 released.send_replace(());
             }
         }
@@ -174,24 +175,24 @@ async fn run(
 
 #[derive(Default)]
 struct Table {
-    given: BTreeMap<u16, ServerName>,
+    given: BTreeMap<u16, Seat>,
     fixed: BTreeMap<u16, ServerName>,
 }
 
 impl Table {
     fn take(&mut self, request: &PortRequest) -> Result<u16, PortError> {
-        self.given.retain(|_, owner| *owner != request.server);
+        self.given.retain(|_, owner| *owner != request.seat);
         let port = match request.fixed {
             Some(port) => self.check_fixed(request, port)?,
             None => self.find(request)?,
         };
-        self.given.insert(port, request.server.clone());
+        self.given.insert(port, request.seat.clone());
         Ok(port)
     }
 
     fn check_fixed(&self, request: &PortRequest, port: u16) -> Result<u16, PortError> {
-        if let Some(server) = self.given.get(&port) {
-            let server = server.clone();
+        if let Some(seat) = self.given.get(&port) {
+            let server = seat.server.clone();
             return Err(PortError::Given { port, server });
         }
         let address = SocketAddr::new(request.host, port);
@@ -213,7 +214,10 @@ impl Table {
         let last = request.last.filter(|port| request.range.contains(port));
         for port in last.into_iter().chain(request.range.clone()) {
             let others = self.given.contains_key(&port)
-                || self.fixed.get(&port).is_some_and(|s| *s != request.server);
+                || self
+                    .fixed
+                    .get(&port)
+                    .is_some_and(|s| *s != request.seat.server);
             if others || !tried.insert(port) {
                 continue;
             }
@@ -248,7 +252,7 @@ mod tests {
 
     fn request(server: &str, range: RangeInclusive<u16>) -> PortRequest {
         PortRequest {
-            server: ServerName::new(server).unwrap(),
+            seat: Seat::parse(server).unwrap(),
             host: Ipv4Addr::LOCALHOST.into(),
             fixed: None,
             last: None,

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::seat::Seat;
 use super::state_file::{self, Fault, NewerVersion};
 use crate::files;
-use crate::name::ServerName;
 use crate::process::{Identity, Token};
 use crate::text::one_line;
 
@@ -23,12 +23,12 @@ const VERSION: u32 = 1;
 /// The largest record that is read, in bytes.
 const LIMIT: u64 = 64 * 1024;
 
-/// The record of one server.
+/// The record of one seat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     version: u32,
-    /// The server.
+    /// The seat: for most servers the name.
     pub server: String,
     /// The number of its newest incarnation.
     pub incarnation: u64,
@@ -67,22 +67,22 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// The record of a server that never ran.
-    pub fn new(server: &ServerName) -> Self {
+    /// The record of a seat in which nothing ever ran.
+    pub fn new(seat: &Seat) -> Self {
         Self {
             version: VERSION,
-            server: server.to_string(),
+            server: seat.to_string(),
             incarnation: 0,
             port: None,
             live: None,
         }
     }
 
-    /// Reads the text of the record of `server`. That of another would have two servers take the same
+    /// Reads the text of the record of `seat`. That of another would have two servers take the same
     /// processes for theirs.
-    pub(crate) fn parse(server: &ServerName, text: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse(seat: &Seat, text: &str) -> Result<Self, Fault> {
         let record: Self = state_file::parse(text, VERSION)?;
-        if record.server == server.as_str() {
+        if record.server == seat.to_string() {
             Ok(record)
         } else {
             let why = format!("it is of {}", one_line(&record.server));
@@ -106,6 +106,15 @@ impl Record {
         let path = folder.join(format!("{}.json", self.server));
         files::replace(&path, self.text()?.as_bytes())
     }
+
+    /// Removes the record of `seat`, in which nothing runs and nothing will. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says.
+    pub fn remove(seat: &Seat, folder: &Path) -> io::Result<()> {
+        std::fs::remove_file(folder.join(format!("{seat}.json")))
+    }
 }
 
 /// Reads all records. One that cannot be understood is set aside, and told in the log: it must not
@@ -114,7 +123,7 @@ impl Record {
 /// # Errors
 ///
 /// A folder that cannot be read, or a record of a later version.
-pub fn read_all(folder: &Path) -> Result<BTreeMap<ServerName, Record>, RecordError> {
+pub fn read_all(folder: &Path) -> Result<BTreeMap<Seat, Record>, RecordError> {
     let unreadable = |reason: io::Error| RecordError::Unreadable {
         folder: folder.to_path_buf(),
         reason,
@@ -124,14 +133,14 @@ pub fn read_all(folder: &Path) -> Result<BTreeMap<ServerName, Record>, RecordErr
         let path = entry.map_err(unreadable)?.path();
         let is_record = path.extension().is_some_and(|ending| ending == "json");
         let name = path.file_stem().and_then(|stem| stem.to_str());
-        let Some(name) = name.and_then(|name| ServerName::new(name).ok()) else {
+        let Some(seat) = name.and_then(Seat::parse) else {
             continue;
         };
         if !is_record {
             continue;
         }
-        let record = state_file::read(&path, LIMIT, VERSION, |text| Record::parse(&name, text))?;
-        records.extend(record.map(|record| (name, record)));
+        let record = state_file::read(&path, LIMIT, VERSION, |text| Record::parse(&seat, text))?;
+        records.extend(record.map(|record| (seat, record)));
     }
     Ok(records)
 }
@@ -143,20 +152,20 @@ mod tests {
     #[test]
     fn records_come_back_as_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
-        let name = ServerName::new("qwen2.5").unwrap();
-        let mut record = Record::new(&name);
+        let seat = Seat::parse("qwen2.5~1").unwrap();
+        let mut record = Record::new(&seat);
         record.incarnation = 3;
         record.write(folder.path()).unwrap();
         assert_eq!(
             read_all(folder.path()).unwrap(),
-            BTreeMap::from([(name, record)])
+            BTreeMap::from([(seat, record)])
         );
     }
 
     #[test]
     fn a_broken_record_is_set_aside_and_the_others_are_used() {
         let folder = tempfile::tempdir().unwrap();
-        Record::new(&ServerName::new("good").unwrap())
+        Record::new(&Seat::parse("good").unwrap())
             .write(folder.path())
             .unwrap();
         std::fs::write(folder.path().join("bad.json"), "{\"version\":1").unwrap();
@@ -167,7 +176,7 @@ mod tests {
     #[test]
     fn a_record_under_the_name_of_another_server_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
-        let record = Record::new(&ServerName::new("a").unwrap());
+        let record = Record::new(&Seat::parse("a").unwrap());
         record.write(folder.path()).unwrap();
         std::fs::copy(folder.path().join("a.json"), folder.path().join("b.json")).unwrap();
         assert_eq!(read_all(folder.path()).unwrap().len(), 1);

@@ -32,7 +32,7 @@ pub(crate) struct Key {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PhaseKey {
     Stopped(bool),
-    Queued,
+    Queued(bool),
     Spawning(bool),
     Loading(u8, bool),
     Ready(u8),
@@ -115,7 +115,7 @@ fn phase_key(phase: &Phase, policy: &Policy, now: Moment) -> PhaseKey {
         Phase::Stopped(reason) => {
             PhaseKey::Stopped(*reason == crate::lifecycle::StopReason::Exited)
         }
-        Phase::Queued => PhaseKey::Queued,
+        Phase::Queued { shortage } => PhaseKey::Queued(shortage.is_some()),
         Phase::Spawning { given_up, .. } => PhaseKey::Spawning(*given_up),
         Phase::Loading {
             progress_at,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{World, agrees, is_open};
+use super::world::{World, agrees, begins, is_open};
 use crate::lifecycle::{
     Action, Event, ExitClass, Phase, PublicState, RestartMode, State, StopReason,
 };
@@ -168,7 +168,7 @@ fn judge_start(before: &State, event: &Event, world: &World) -> Result<(), Law> 
     let (after, witness) = (&world.state, &world.witness);
     require(after.incarnation >= before.incarnation, Law::NumbersGrow)?;
     let automatic = matches!(event, Event::Timer);
-    let starts = after.phase == Phase::Queued && before.phase != Phase::Queued;
+    let starts = begins(before, after);
     let counted = after.history.restarts() > before.history.restarts();
     require(
         counted == (starts && automatic),
@@ -263,7 +263,7 @@ fn judge_wait(world: &World) -> Result<(), Law> {
         Phase::Stopping { .. } => policy.stop_timeout,
         Phase::Backoff { .. } => policy.restart.max_delay.mul_f64(1.1),
         Phase::Failed { .. } => policy.restart.half_open_after,
-        Phase::Stopped(_) | Phase::Queued | Phase::Spawning { .. } | Phase::Ready { .. } => {
+        Phase::Stopped(_) | Phase::Queued { .. } | Phase::Spawning { .. } | Phase::Ready { .. } => {
             Duration::ZERO
         }
     };
@@ -279,7 +279,7 @@ fn judge_wait(world: &World) -> Result<(), Law> {
 fn judge_process(world: &World) -> Result<(), Law> {
     let (state, environment) = (&world.state, &world.environment);
     match &state.phase {
-        Phase::Stopped(_) | Phase::Queued | Phase::Backoff { .. } | Phase::Failed { .. } => {
+        Phase::Stopped(_) | Phase::Queued { .. } | Phase::Backoff { .. } | Phase::Failed { .. } => {
             require(
                 state.pid().is_none() && !environment.has_anything(),
                 Law::RestMeansGone,
@@ -308,7 +308,10 @@ fn judge_view(state: &State) -> Result<(), Law> {
             .any(|class| *class != ExitClass::Requested && class.code() == reason)
     };
     let known = match view.state {
-        PublicState::Stopped => stopped.contains(&view.reason) || view.reason == "exited",
+        PublicState::Stopped => {
+            stopped.contains(&view.reason)
+                || ["exited", "waiting-for-memory"].contains(&view.reason)
+        }
         PublicState::Starting => {
             ["waiting-for-turn", "spawning", "loading", "unverified"].contains(&view.reason)
         }

@@ -36,6 +36,8 @@ pub(crate) enum Ask {
 /// What the environment tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
+    Shortage,
+    DoesNotFit,
     Turn,
     Spawned,
     SpawnFailed(Fault),
@@ -43,6 +45,7 @@ pub(crate) enum Message {
     NotYet,
     Healthy,
     Hung,
+    Overwritten,
     Drained,
     Exited(Fault),
     Stuck,
@@ -101,7 +104,9 @@ impl Ask {
 }
 
 impl Message {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 21] = [
+        Self::Shortage,
+        Self::DoesNotFit,
         Self::Turn,
         Self::Spawned,
         Self::SpawnFailed(Fault::Crash),
@@ -111,6 +116,7 @@ impl Message {
         Self::NotYet,
         Self::Healthy,
         Self::Hung,
+        Self::Overwritten,
         Self::Drained,
         Self::Exited(Fault::None),
         Self::Exited(Fault::Crash),
@@ -125,7 +131,12 @@ impl Message {
     pub(crate) fn event(self, process: Process) -> Event {
         let incarnation = process.incarnation;
         match self {
-            Self::Turn => Event::Turn,
+            Self::Shortage => Event::Shortage("it needs too much".into()),
+            Self::DoesNotFit => Event::DoesNotFit(Arc::new(Exit::without_process(
+                ExitClass::DoesNotFit,
+                "why",
+            ))),
+            Self::Turn => Event::Turn(incarnation + 1),
             Self::Spawned => Event::Spawned(process),
             Self::SpawnFailed(fault) => Event::SpawnFailed {
                 incarnation,
@@ -143,6 +154,10 @@ impl Message {
             Self::Hung => Event::Hung {
                 incarnation,
                 exit: Arc::new(Exit::without_process(ExitClass::Hung, "why")),
+            },
+            Self::Overwritten => Event::Overwritten {
+                incarnation,
+                exit: Arc::new(Exit::without_process(ExitClass::ModelOverwritten, "why")),
             },
             Self::Drained => Event::Drained { incarnation },
             Self::Exited(fault) => Event::Exited {
@@ -163,10 +178,14 @@ impl Message {
     pub(crate) fn is_awaited(self, world: &World) -> bool {
         let environment = &world.environment;
         match self {
-            Self::Turn => environment.turn,
+            Self::Shortage | Self::DoesNotFit | Self::Turn => environment.turn,
             Self::Spawned | Self::SpawnFailed(_) => environment.spawning.is_some(),
             Self::Progress | Self::NotYet | Self::Healthy => environment.awaits_ready,
             Self::Hung => environment.watches,
+            Self::Overwritten => {
+                let ending = environment.terminated || environment.killing;
+                environment.process.is_some() && !environment.ended && !ending
+            }
             Self::Drained => environment.drains,
             Self::Exited(_) => environment.process.is_some() && !environment.ended,
             Self::Stuck => environment.killing,
@@ -182,13 +201,16 @@ impl Message {
         let is_stopping = matches!(world.state.phase, Phase::Stopping { .. });
         match self {
             Self::Exited(_) | Self::Stuck | Self::Gone if is_stopping => false,
-            Self::Turn
+            Self::Shortage
+            | Self::DoesNotFit
+            | Self::Turn
             | Self::Spawned
             | Self::SpawnFailed(_)
             | Self::Progress
             | Self::NotYet
             | Self::Healthy
             | Self::Hung
+            | Self::Overwritten
             | Self::Drained
             | Self::Exited(_)
             | Self::Stuck
@@ -200,7 +222,10 @@ impl Message {
 
     /// Whether it names an incarnation.
     fn has_subject(self) -> bool {
-        !matches!(self, Self::Turn | Self::Healed | Self::Timer)
+        !matches!(
+            self,
+            Self::Shortage | Self::DoesNotFit | Self::Turn | Self::Healed | Self::Timer
+        )
     }
 }
 
@@ -331,7 +356,7 @@ fn is_home(world: &World) -> bool {
         (
             Desired::Running,
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Draining { .. }

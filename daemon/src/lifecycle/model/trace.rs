@@ -78,6 +78,8 @@ fn ask_words(ask: Ask) -> String {
 
 fn message_words(message: Message) -> &'static str {
     match message {
+        Message::Shortage => "there is no memory for it now",
+        Message::DoesNotFit => "there is not so much memory at all",
         Message::Turn => "it is its turn",
         Message::Spawned => "the process is made",
         Message::SpawnFailed(fault) => match fault {
@@ -89,6 +91,7 @@ fn message_words(message: Message) -> &'static str {
         Message::NotYet => "somebody else answers for it",
         Message::Healthy => "it is healthy",
         Message::Hung => "it hangs",
+        Message::Overwritten => "its model is overwritten",
         Message::Drained => "nothing is in flight any more",
         Message::Exited(fault) => match fault {
             Fault::None => "the process exits: status 0",
@@ -106,7 +109,8 @@ fn message_words(message: Message) -> &'static str {
 fn phase(phase: &Phase) -> &'static str {
     match phase {
         Phase::Stopped(_) => "at rest",
-        Phase::Queued => "queued",
+        Phase::Queued { shortage: None } => "queued",
+        Phase::Queued { shortage: Some(_) } => "waiting for memory",
         Phase::Spawning {
             given_up: false, ..
         } => "spawning",

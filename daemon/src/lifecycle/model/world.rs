@@ -189,7 +189,7 @@ impl Environment {
     /// Becomes what a message tells of.
     fn take(&mut self, message: Message, subject: Process) {
         match message {
-            Message::Turn => self.turn = false,
+            Message::Turn | Message::DoesNotFit => self.turn = false,
             Message::Spawned => {
                 self.spawning = None;
                 self.process = Some(subject);
@@ -208,6 +208,8 @@ impl Environment {
             | Message::NotYet
             | Message::Healthy
             | Message::Hung
+            | Message::Overwritten
+            | Message::Shortage
             | Message::Drained
             | Message::Stuck => {}
         }
@@ -215,7 +217,7 @@ impl Environment {
 
     /// Drops the effects whose phase is over, as the shell does.
     fn drop_what_is_over(&mut self, phase: &Phase) {
-        self.turn &= *phase == Phase::Queued;
+        self.turn &= matches!(phase, Phase::Queued { .. });
         self.awaits_ready &= matches!(phase, Phase::Loading { .. });
         self.watches &= matches!(phase, Phase::Ready { .. });
         self.drains &= matches!(phase, Phase::Draining { .. });
@@ -246,6 +248,11 @@ impl Witness {
         let asks = match event {
             Event::Start | Event::Restart => true,
             Event::Replace => self.wanted,
+            // It was weighed, and found too heavy.
+            Event::DoesNotFit(_) => {
+                self.owed = false;
+                false
+            }
             Event::Stop(_) => {
                 self.wanted = false;
                 self.owed = false;
@@ -254,13 +261,15 @@ impl Witness {
             Event::SetPolicy(_)
             | Event::Hurry
             | Event::Healed
-            | Event::Turn
+            | Event::Shortage(_)
+            | Event::Turn(_)
             | Event::Spawned(_)
             | Event::SpawnFailed { .. }
             | Event::Progress { .. }
             | Event::NotYet { .. }
             | Event::Healthy { .. }
             | Event::Hung { .. }
+            | Event::Overwritten { .. }
             | Event::Drained { .. }
             | Event::Exited { .. }
             | Event::Stuck { .. }
@@ -282,7 +291,7 @@ impl Witness {
     }
 
     fn note_trial(&mut self, before: &State, event: &Event, after: &State) {
-        let starts = after.phase == Phase::Queued && before.phase != Phase::Queued;
+        let starts = begins(before, after);
         if starts {
             let let_through = is_open(before) && matches!(event, Event::Timer);
             let goes_on = self.on_trial && matches!(event, Event::Timer);
@@ -303,7 +312,7 @@ impl Witness {
                 }
             }
             Phase::Stopped(_)
-            | Phase::Queued
+            | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Loading { .. }
             | Phase::Backoff { .. }
@@ -313,6 +322,12 @@ impl Witness {
             }
         }
     }
+}
+
+/// Whether a start begins.
+pub(crate) fn begins(before: &State, after: &State) -> bool {
+    let queued = |state: &State| matches!(state.phase, Phase::Queued { .. });
+    queued(after) && !queued(before)
 }
 
 /// Whether the breaker is open.

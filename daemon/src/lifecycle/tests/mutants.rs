@@ -17,7 +17,7 @@ fn found(step: StepFn) -> Counterexample {
 }
 
 fn ask_to_run(state: &mut State, actions: &mut Vec<Action>) {
-    state.phase = Phase::Queued;
+    state.phase = Phase::Queued { shortage: None };
     actions.push(Action::AwaitTurn);
 }
 
@@ -31,9 +31,13 @@ fn spawns_twice(state: &State, event: Event, now: Moment) -> Stepped {
 
 fn uses_a_number_again(state: &State, event: Event, now: Moment) -> Stepped {
     let mut state = state.clone();
-    if event == Event::Turn && state.phase == Phase::Queued {
-        state.incarnation = state.incarnation.saturating_sub(1);
-    }
+    let event = match event {
+        Event::Turn(number) if matches!(state.phase, Phase::Queued { .. }) => {
+            state.incarnation = state.incarnation.saturating_sub(1);
+            Event::Turn(number - 1)
+        }
+        other => other,
+    };
     step(&state, event, now)
 }
 

@@ -11,7 +11,8 @@ use crate::lifecycle::{Event, StopReason};
 use crate::name::ServerName;
 use crate::plan::{self, Current, Definition, Step, StepAction};
 use crate::supervisor::record::Record;
-use crate::supervisor::server::{self, Command};
+use crate::supervisor::seat::{Numbers, Seat};
+use crate::supervisor::server::{self, Command, Place};
 
 impl Fleet {
     pub(super) fn apply(
@@ -33,6 +34,7 @@ impl Fleet {
             });
         }
         self.reserve_ports(&definitions);
+        self.expect(&steps, mode);
         let mut pending = Vec::new();
         for step in &steps {
             let definition = definitions.remove(&step.server).map(Arc::new);
@@ -105,6 +107,10 @@ impl Fleet {
         let Some(definition) = definition else {
             return self.remove(&step.server);
         };
+        if step.action == StepAction::Replace && self.can_be_beside(&definition) {
+            return self.prepare(definition);
+        }
+        self.drop_successor(&step.server);
         let starts = step.action == StepAction::Start;
         let replaces = match step.action {
             StepAction::Replace | StepAction::Define | StepAction::Start => true,
@@ -145,13 +151,21 @@ impl Fleet {
             return;
         }
         let name = definition.name.clone();
-        let record = self.records.get(&name).cloned();
-        let record = record.unwrap_or_else(|| Record::new(&name));
-        let survivor = self.survivors.remove(&name);
-        let handle = server::spawn(self.context.clone(), definition.clone(), record, survivor);
+        let seat = Seat::first(name.clone());
+        let (numbers, record) = self.past(&seat);
+        let place = Place {
+            seat: seat.clone(),
+            numbers: numbers.clone(),
+            record,
+            survivor: self.survivors.remove(&seat),
+        };
+        let handle = server::spawn(self.context.clone(), definition.clone(), place);
         let member = Member {
             handle,
+            seat,
+            numbers,
             definition,
+            successor: None,
             wanted: false,
             removed: None,
         };
@@ -166,6 +180,7 @@ impl Fleet {
     }
 
     fn remove(&mut self, name: &ServerName) -> Option<oneshot::Receiver<()>> {
+        self.drop_successor(name);
         self.removals += 1;
         let removal = self.removals;
         let member = self.members.get_mut(name)?;
@@ -196,19 +211,55 @@ impl Fleet {
             .get(name)
             .is_some_and(|member| member.removed == Some(removal))
         {
-            self.members.remove(name);
+            let numbers = self.members.remove(name).map(|member| member.numbers);
+            self.remember_numbers(name, numbers.map_or(0, |numbers| numbers.last()));
             self.context.board.remove(name);
         }
     }
 
-    /// Ends survivors of servers that are no longer defined.
+    /// Ends survivors of servers that are no longer defined, and those that sat beside one that is.
     fn end_strangers(&mut self) {
-        for (name, survivor) in std::mem::take(&mut self.survivors) {
-            let definition = Arc::new(server::undefined(&name));
-            self.survivors.insert(name.clone(), survivor);
-            self.define(definition, false);
-            self.remove(&name);
+        for (seat, survivor) in std::mem::take(&mut self.survivors) {
+            let name = &seat.server;
+            if self.members.contains_key(name) {
+                self.end_survivor(seat, survivor);
+                continue;
+            }
+            let is_first = seat == Seat::first(name.clone());
+            let mut beside = Some(survivor);
+            if is_first {
+                self.survivors
+                    .extend(beside.take().map(|survivor| (seat.clone(), survivor)));
+            }
+            self.define(Arc::new(server::undefined(name)), false);
+            if let Some(survivor) = beside {
+                self.end_survivor(seat.clone(), survivor);
+            }
+            self.remove(&seat.server);
         }
+    }
+
+    /// What is known of the incarnations of a server that is defined now.
+    fn past(&self, seat: &Seat) -> (Numbers, Record) {
+        let of_server = self
+            .records
+            .iter()
+            .filter(|(other, _)| other.server == seat.server);
+        let newest = of_server.max_by_key(|(_, record)| record.incarnation);
+        let mut record = self.records.get(seat).cloned();
+        let record = record.get_or_insert_with(|| Record::new(seat));
+        // The port that it had last, wherever it sat then, is the one that its clients know.
+        record.port = newest.and_then(|(_, record)| record.port);
+        let last = newest.map_or(0, |(_, record)| record.incarnation);
+        (Numbers::after(last), record.clone())
+    }
+
+    /// So that a server that comes back goes on counting.
+    fn remember_numbers(&mut self, name: &ServerName, last: u64) {
+        let seat = Seat::first(name.clone());
+        let record = self.records.entry(seat.clone());
+        let record = record.or_insert_with(|| Record::new(&seat));
+        record.incarnation = record.incarnation.max(last);
     }
 }
 

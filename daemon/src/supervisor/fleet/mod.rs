@@ -4,13 +4,16 @@
 //! given the receivers that tell when it is done.
 
 mod apply;
+mod conclude;
 mod owner;
+mod replace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::record::Record;
+use super::seat::Seat;
 use super::server::{Explanation, Survivor};
 use crate::name::ServerName;
 use crate::plan::{Definition, Step};
@@ -87,8 +90,34 @@ pub enum Mode {
     Plan,
     /// As far as it goes: a server without its model fails, and the others come up.
     Start,
-    /// As a whole or not at all: a new or changed server needs its model.
+    /// As a whole or not at all: a new or changed server needs its model, and what does not get ready
+    /// is told by [`FleetHandle::conclude`].
     Reload,
+    /// Back to what was applied before.
+    Rollback,
+}
+
+/// A server that did not get ready with a new definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Veto {
+    /// The server.
+    pub server: ServerName,
+    /// Why: a stable code, such as the exit class.
+    pub reason: String,
+    /// The same for people.
+    pub detail: String,
+}
+
+/// What came of a change, once everything that it touched has settled.
+#[derive(Debug)]
+pub enum Conclusion {
+    /// It holds: successors have taken over.
+    Holds,
+    /// It holds unless one of these servers does not get ready: there was no room for them beside their
+    /// predecessors, which are gone now.
+    NotYet(Vec<Pending>),
+    /// These servers did not get ready.
+    Vetoed(Vec<Veto>),
 }
 
 /// What came of a configuration.
@@ -118,7 +147,12 @@ enum Request {
         String,
         oneshot::Sender<Result<(ServerName, oneshot::Receiver<Explanation>), AskError>>,
     ),
+    Conclude {
+        may_veto: bool,
+        reply: oneshot::Sender<Conclusion>,
+    },
     Transitions(oneshot::Sender<Vec<Pending>>),
+    Left(Seat),
     Forget(ServerName, u64),
     Shutdown(oneshot::Sender<BTreeSet<ServerName>>),
     Hurry,
@@ -154,6 +188,18 @@ impl FleetHandle {
     ) -> Result<Outcome, AskError> {
         self.request(|reply| Request::Apply(definitions, mode, reply))
             .await?
+    }
+
+    /// Judges the change that was applied last, once all that it touched has settled. Unless it is
+    /// vetoed, successors take over. With `may_veto` false nothing can be vetoed: what did not get ready
+    /// stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// If magid ends.
+    pub async fn conclude(&self, may_veto: bool) -> Result<Conclusion, AskError> {
+        self.request(|reply| Request::Conclude { may_veto, reply })
+            .await
     }
 
     /// What is under way now: ends, for each server, when it is settled. None of them counts as touched.
@@ -213,10 +259,10 @@ impl FleetHandle {
 /// What an earlier magid left behind.
 #[derive(Debug, Default)]
 pub struct Inheritance {
-    /// The records of all servers that ever ran.
-    pub records: BTreeMap<ServerName, Record>,
-    /// What still runs, by server.
-    pub survivors: BTreeMap<ServerName, Survivor>,
+    /// The records of all seats in which something ever ran.
+    pub records: BTreeMap<Seat, Record>,
+    /// What still runs, by seat.
+    pub survivors: BTreeMap<Seat, Survivor>,
     /// The servers that an operator stopped.
     pub stopped: BTreeSet<ServerName>,
 }

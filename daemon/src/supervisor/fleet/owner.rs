@@ -13,6 +13,7 @@ use crate::plan::Definition;
 use crate::supervisor::context::Context;
 use crate::supervisor::events::{Happening, Kind};
 use crate::supervisor::record::Record;
+use crate::supervisor::seat::{Numbers, Seat};
 use crate::supervisor::server::{Command, Explanation, ServerHandle, Survivor};
 use crate::supervisor::stopped::StoppedFile;
 
@@ -25,11 +26,33 @@ const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// What the fleet knows of a server.
 pub(super) struct Member {
     pub(super) handle: ServerHandle,
+    pub(super) seat: Seat,
+    pub(super) numbers: Numbers,
     pub(super) definition: Arc<Definition>,
+    /// The incarnation that is to take its place.
+    pub(super) successor: Option<Successor>,
     /// Whether it should run.
     pub(super) wanted: bool,
     /// It is no longer defined, and forgotten once it is stopped: the number of that removal.
     pub(super) removed: Option<u64>,
+}
+
+/// An incarnation with a newer definition that gets ready beside the one that serves.
+pub(super) struct Successor {
+    pub(super) handle: ServerHandle,
+    pub(super) seat: Seat,
+    pub(super) definition: Arc<Definition>,
+}
+
+/// What is expected of a server that a change touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expectation {
+    /// It is new: it should get ready, or wait for memory.
+    New,
+    /// It served, or was about to: it should get ready again.
+    Served,
+    /// It did not serve before either: nothing is lost if it does not get ready.
+    Nothing,
 }
 
 /// What [`super`] is a handle on. How configurations are applied is in `apply`.
@@ -37,8 +60,12 @@ pub(super) struct Fleet {
     pub(super) context: Arc<Context>,
     pub(super) requests: mpsc::WeakSender<Request>,
     pub(super) members: BTreeMap<ServerName, Member>,
-    pub(super) records: BTreeMap<ServerName, Record>,
-    pub(super) survivors: BTreeMap<ServerName, Survivor>,
+    /// Incarnations whose place was taken, or that never got to take one, on their way out.
+    pub(super) retired: BTreeMap<Seat, ServerHandle>,
+    /// What the change that was applied last expects.
+    pub(super) expected: BTreeMap<ServerName, Expectation>,
+    pub(super) records: BTreeMap<Seat, Record>,
+    pub(super) survivors: BTreeMap<Seat, Survivor>,
     /// Servers that an operator stopped, defined or not.
     pub(super) stopped: BTreeSet<ServerName>,
     pub(super) stopped_file: StoppedFile,
@@ -58,6 +85,8 @@ pub fn spawn(
         context,
         requests: requests.downgrade(),
         members: BTreeMap::new(),
+        retired: BTreeMap::new(),
+        expected: BTreeMap::new(),
         records: inheritance.records,
         survivors: inheritance.survivors,
         stopped: inheritance.stopped,
@@ -104,6 +133,10 @@ impl Fleet {
             Request::Explain(name, reply) => {
                 let _ = reply.send(self.explain(&name));
             }
+            Request::Conclude { may_veto, reply } => {
+                let _ = reply.send(self.conclude(may_veto));
+            }
+            Request::Left(seat) => self.left(&seat),
             Request::Transitions(reply) => {
                 let _ = reply.send(self.transitions());
             }
@@ -147,6 +180,8 @@ impl Fleet {
         } else {
             self.stopped.insert(server.clone());
         }
+        // What it would become is asked for anew, or not any more.
+        self.settle_for_drain_restart(server);
         let (done, finished) = oneshot::channel();
         if let Some(member) = self.members.get_mut(server) {
             member.wanted = wanted;
@@ -279,6 +314,13 @@ impl Fleet {
             );
             all.push(finished);
         }
+        for handle in self.others() {
+            let (done, finished) = oneshot::channel();
+            let stop = Command::Ask(Event::Stop(StopReason::Shutdown), Some(done));
+            if handle.tell(stop).is_ok() {
+                all.push(finished);
+            }
+        }
         let requests = self.requests.clone();
         let patience = longest.unwrap_or_default() + SHUTDOWN_SLACK;
         tokio::spawn(async move {
@@ -304,15 +346,27 @@ impl Fleet {
         for member in self.members.values() {
             tell(member, Command::Ask(event(), None));
         }
+        for handle in self.others() {
+            let _ = handle.tell(Command::Ask(event(), None));
+        }
+    }
+
+    /// The incarnations beside those that serve.
+    fn others(&self) -> impl Iterator<Item = &ServerHandle> {
+        let successors = self
+            .members
+            .values()
+            .filter_map(|member| member.successor.as_ref());
+        successors
+            .map(|successor| &successor.handle)
+            .chain(self.retired.values())
     }
 
     async fn end(self) {
         self.stopped_file.close().await;
         let board = self.context.board.read();
-        let left = board.rows.iter().filter(|(_, (_, row))| row.pid.is_some());
-        let left = left.map(|(name, _)| name.clone()).collect();
         if let Some(reply) = self.shutdown {
-            let _ = reply.send(left);
+            let _ = reply.send(board.alive());
         }
     }
 }

@@ -63,7 +63,7 @@ impl Server {
     pub(super) fn kill_tree(&mut self, live: Incarnation) {
         let mut record = self.record.clone();
         let (reports, context) = (self.reports.clone(), self.context.clone());
-        let name = self.definition.name.clone();
+        let seat = self.seat.clone();
         let incarnation = live.number;
         // Not dropped with any phase: it is what ends the phase.
         tokio::spawn(async move {
@@ -84,9 +84,9 @@ impl Server {
             let kept = record.clone();
             if let Err(error) = blocking(move || kept.write(&folder)).await {
                 // The next magid will look for it, and find nothing.
-                tracing::warn!(server = %name, "cannot record that nothing is left of it: {error}");
+                tracing::warn!(server = %seat, "cannot record that nothing is left of it: {error}");
             }
-            context.ports.release(name).await;
+            context.ports.release(seat).await;
             let _ = reports
                 .send(Report::Gone {
                     incarnation,

@@ -39,6 +39,7 @@ impl Server {
             Desired::Stopped(StopReason::Removed) => (false, "profile"),
             Desired::Stopped(StopReason::Shutdown) => (false, "shutdown"),
             Desired::Stopped(StopReason::Exited) => (false, "exited"),
+            Desired::Stopped(StopReason::Replaced) => (false, "replaced"),
         };
         let restart = &self.state.policy.restart;
         Explanation {

@@ -27,6 +27,7 @@ use super::board::Row;
 use super::context::{Context, Turns};
 use super::events::{Happening, Kind};
 use super::record::Record;
+use super::seat::{Numbers, Seat};
 use crate::files::Fingerprint;
 use crate::lifecycle::{
     self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, State, View,
@@ -170,6 +171,8 @@ struct Effects {
 struct Server {
     context: Arc<Context>,
     definition: Arc<Definition>,
+    seat: Seat,
+    numbers: Numbers,
     state: State,
     record: Record,
     evidence: heal::Evidence,
@@ -192,18 +195,31 @@ struct Published {
     dropped: Dropped,
 }
 
-/// Starts the task of a server that is defined, and not running. `survivor` is what an earlier magid
-/// left of it.
-pub fn spawn(
-    context: Arc<Context>,
-    definition: Arc<Definition>,
-    record: Record,
-    survivor: Option<Survivor>,
-) -> ServerHandle {
+/// Where a server's task begins.
+#[derive(Debug)]
+pub struct Place {
+    /// Where it sits.
+    pub seat: Seat,
+    /// The numbers of its incarnations.
+    pub numbers: Numbers,
+    /// What is on disk about that seat.
+    pub record: Record,
+    /// What an earlier magid left in that seat.
+    pub survivor: Option<Survivor>,
+}
+
+/// Starts the task of a server that is defined, and not running.
+pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -> ServerHandle {
+    let Place {
+        seat,
+        numbers,
+        record,
+        survivor,
+    } = place;
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (reports, reported) = mpsc::channel(REPORTS);
     let seed = u64::from(std::process::id()) ^ hash(definition.name.as_str());
-    let state = State::new(definition.policy.clone(), record.incarnation, seed);
+    let state = State::new(definition.policy.clone(), numbers.last(), seed);
     let published = Published {
         view: state.view(),
         state_since: Timestamp::now(),
@@ -216,6 +232,8 @@ pub fn spawn(
     let mut server = Server {
         context,
         definition,
+        seat,
+        numbers,
         state,
         record,
         evidence: heal::Evidence::new(),
@@ -240,6 +258,8 @@ pub fn undefined(name: &ServerName) -> Definition {
         name: name.clone(),
         aliases: Vec::new(),
         autostart: false,
+        priority: 0,
+        replace: crate::plan::Replace::DrainRestart,
         launch: Launch {
             engine: PathBuf::new(),
             model: Model {
@@ -330,7 +350,7 @@ impl Server {
             Report::Event(event) => self.apply(event),
             Report::Turn(permit) => {
                 self.turn = permit;
-                self.apply(Event::Turn);
+                self.apply(Event::Turn(self.numbers.draw()));
             }
             Report::Spawned {
                 incarnation,
@@ -407,7 +427,7 @@ impl Server {
         if !self.state.is_starting() {
             self.published.load_percent = None;
         }
-        if *phase != Phase::Queued {
+        if !matches!(phase, Phase::Queued { .. }) {
             self.effects.turn = None;
         }
         if !matches!(phase, Phase::Loading { .. }) {
@@ -461,7 +481,7 @@ impl Server {
     fn await_turn(&mut self) {
         let turns = self.context.rules.borrow().turns.clone();
         if let Turns::Unlimited = turns {
-            return self.apply(Event::Turn);
+            return self.apply(Event::Turn(self.numbers.draw()));
         }
         let reports = self.reports.clone();
         self.effects.turn = effect(async move {
@@ -502,15 +522,22 @@ impl Server {
         };
         let (states, reason) = ((before.state, view.state), view.reason);
         let message = self.sentence(view);
-        self.record_event(Kind::ServerState, None, Some(states), reason, message);
+        let kind = match self.context.board.serves(&self.seat) {
+            true => Kind::ServerState,
+            false => Kind::ReplacementState,
+        };
+        self.record_event(kind, None, Some(states), reason, message);
     }
 
     /// The change of state in one line.
     fn sentence(&self, view: &View) -> String {
-        let mut line = format!(
-            "{} is {}: {}",
-            self.definition.name, view.state, view.reason
-        );
+        let mut line = match self.context.board.serves(&self.seat) {
+            true => format!("{} is {}: {}", self.seat.server, view.state, view.reason),
+            false => format!(
+                "incarnation {} of {}, beside the one that serves, is {}: {}",
+                self.state.incarnation, self.seat.server, view.state, view.reason
+            ),
+        };
         if !view.detail.is_empty() {
             line.push_str(&format!(" ({})", view.detail));
         }
@@ -547,6 +574,7 @@ impl Server {
         let published = &self.published;
         let live = self.incarnation.as_ref();
         Row {
+            seat: self.seat.clone(),
             definition: self.definition.clone(),
             view: published.view.clone(),
             state_since: published.state_since,

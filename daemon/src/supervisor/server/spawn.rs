@@ -15,11 +15,13 @@ use crate::process::{self, Scope, SpawnRequest, Token, Tree, usage};
 use crate::supervisor::context::Context;
 use crate::supervisor::ports::PortRequest;
 use crate::supervisor::record::{LiveRecord, Record};
+use crate::supervisor::seat::Seat;
 
 /// Everything that a spawn needs to know.
 struct Order {
     context: Arc<Context>,
     definition: Arc<crate::plan::Definition>,
+    seat: Seat,
     incarnation: u64,
     record: Record,
 }
@@ -29,6 +31,7 @@ impl Server {
         let mut order = Order {
             context: self.context.clone(),
             definition: self.definition.clone(),
+            seat: self.seat.clone(),
             incarnation,
             record: self.record.clone(),
         };
@@ -83,10 +86,7 @@ impl Order {
         if made.is_err() {
             self.record.live = None;
             let _ = self.write_record().await;
-            self.context
-                .ports
-                .release(self.definition.name.clone())
-                .await;
+            self.context.ports.release(self.seat.clone()).await;
         }
         made
     }
@@ -112,7 +112,7 @@ impl Order {
     async fn take_port(&self) -> Result<SocketAddr, Exit> {
         let launch = &self.definition.launch;
         let request = PortRequest {
-            server: self.definition.name.clone(),
+            seat: self.seat.clone(),
             host: launch.host,
             fixed: launch.port,
             last: self.record.port,

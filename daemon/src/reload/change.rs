@@ -1,0 +1,232 @@
+//! A change that was applied and has yet to prove itself.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use tokio::sync::watch;
+
+use super::owner::{Origin, Reloader};
+use super::read::{Content, Read};
+use super::{Conclusion, Decision, Verdict, rules_of};
+use crate::config::DaemonConfig;
+use crate::name::ServerName;
+use crate::plan::{Definition, StepAction};
+use crate::supervisor::events::{Happening, Kind};
+use crate::supervisor::fleet::{self, Mode, Pending, Veto};
+
+/// Something to wait for, by whoever comes to it.
+type Settled = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+/// A configuration that is, or was, in force.
+#[derive(Clone, Debug)]
+pub(super) struct Applied {
+    daemon: DaemonConfig,
+    definitions: BTreeMap<ServerName, Definition>,
+    profile: Option<String>,
+}
+
+/// A change that has yet to prove itself.
+pub(super) struct InFlight {
+    pub(super) content: Content,
+    pub(super) verdict: Verdict,
+    applied: Applied,
+    /// Ends when all servers that should get ready have settled.
+    settled: Settled,
+    conclusion: watch::Sender<Option<Conclusion>>,
+}
+
+impl InFlight {
+    /// Waits until all servers that should get ready have settled. Cancel-safe: what has settled is not
+    /// waited for again.
+    pub(super) async fn settled(&mut self) {
+        (&mut self.settled).await;
+    }
+}
+
+impl Reloader {
+    /// Takes a configuration that the fleet has begun to apply, and concludes it at once if there is
+    /// nothing to wait for.
+    pub(super) async fn begin(
+        &mut self,
+        read: Read,
+        mut verdict: Verdict,
+        pending: Vec<Pending>,
+        origin: Origin,
+    ) -> Verdict {
+        verdict.decision = self.decision(&read, &verdict, origin);
+        self.tried = Some(read.content.clone());
+        if let Some(daemon) = read.daemon {
+            self.take_rules(daemon);
+        }
+        self.await_models(read.awaited);
+        let applied = Applied {
+            daemon: self.applied.clone(),
+            definitions: read.definitions,
+            profile: verdict.profile.clone(),
+        };
+        let mut waits = verdict.steps.iter().any(|step| must_get_ready(step.action));
+        let mut settled = all_settled(pending, &verdict);
+        let mut conclusion = watch::Sender::new(None);
+        if let Some(old) = self.in_flight.take() {
+            // Whoever waits for the change that this one takes over from is answered by this one, and
+            // what that one touched is waited for.
+            conclusion = old.conclusion;
+            settled = both(old.settled, settled);
+            waits = true;
+        }
+        let verdict = verdict.pending(&conclusion);
+        self.in_flight = Some(InFlight {
+            content: read.content,
+            verdict: verdict.clone(),
+            applied,
+            settled,
+            conclusion,
+        });
+        self.status.send_modify(|status| status.applied(&verdict));
+        if origin == Origin::Start || !waits {
+            self.conclude().await;
+        }
+        verdict
+    }
+
+    fn decision(&self, read: &Read, verdict: &Verdict, origin: Origin) -> Decision {
+        let mut steps = verdict.steps.iter();
+        let fleet_keeps = steps.all(|step| step.action == StepAction::Keep);
+        let same_rules = read.daemon.as_ref() == Some(&self.applied);
+        match origin {
+            Origin::DryRun => Decision::Planned,
+            Origin::Start => Decision::Applied,
+            Origin::Request | Origin::Event if fleet_keeps && same_rules => Decision::Unchanged,
+            Origin::Request | Origin::Event => Decision::Applied,
+        }
+    }
+
+    fn take_rules(&mut self, daemon: DaemonConfig) {
+        self.around.rules.send_modify(|rules| {
+            *rules = rules_of(&daemon, Some((rules, &self.applied)));
+        });
+        self.applied = daemon;
+    }
+
+    /// Judges the change in flight, now that all that it touched has settled.
+    pub(super) async fn conclude(&mut self) {
+        let may_veto = self.proven.is_some();
+        let judged = self.around.fleet.conclude(may_veto).await;
+        let (Some(mut change), Ok(judged)) = (self.in_flight.take(), judged) else {
+            // magid ends: whoever waits is told so.
+            return;
+        };
+        let conclusion = match judged {
+            fleet::Conclusion::NotYet(pending) => {
+                change.settled = Box::pin(all_done(pending));
+                self.in_flight = Some(change);
+                return;
+            }
+            fleet::Conclusion::Holds => {
+                self.hold(&change);
+                self.proven = Some(change.applied);
+                Conclusion::Holds
+            }
+            fleet::Conclusion::Vetoed(vetoes) => {
+                self.take_back(&vetoes).await;
+                Conclusion::Vetoed(vetoes)
+            }
+        };
+        change.conclusion.send_replace(Some(conclusion));
+    }
+
+    fn hold(&mut self, change: &InFlight) {
+        if change.verdict.decision == Decision::Applied {
+            let message = summary(&change.verdict);
+            let event = Happening::of_daemon(Kind::ConfigApplied, "applied", message);
+            self.around.events.record(event);
+        }
+    }
+
+    /// Goes back to what was in force before: the same way, in the other direction.
+    async fn take_back(&mut self, vetoes: &[Veto]) {
+        let Some(proven) = self.proven.clone() else {
+            return;
+        };
+        let message = format!(
+            "configuration taken back: {}",
+            vetoes.iter().map(sentence).collect::<Vec<_>>().join("; ")
+        );
+        let event = Happening::of_daemon(Kind::ConfigVetoed, "vetoed", message);
+        self.around.events.record(event);
+        let definitions = proven.definitions.clone();
+        if let Err(error) = self.around.fleet.apply(definitions, Mode::Rollback).await {
+            tracing::warn!("cannot take the configuration back: {error}");
+        }
+        self.take_rules(proven.daemon);
+        self.status
+            .send_modify(|status| status.vetoed(vetoes, proven.profile));
+    }
+}
+
+/// Why one server had a change taken back, in one line.
+fn sentence(veto: &Veto) -> String {
+    let Veto {
+        server,
+        reason,
+        detail,
+    } = veto;
+    match detail.is_empty() {
+        true => format!("{server} did not get ready: {reason}"),
+        false => format!("{server} did not get ready: {reason} ({detail})"),
+    }
+}
+
+/// Whether a step is expected to end with a server that is ready.
+fn must_get_ready(action: StepAction) -> bool {
+    match action {
+        StepAction::Start | StepAction::Replace => true,
+        StepAction::Keep | StepAction::Live | StepAction::Stop | StepAction::Define => false,
+    }
+}
+
+/// Waits for the servers that should get ready. Those that are stopped for good are not waited for: their
+/// drain has nothing to do with whether the change holds.
+fn all_settled(pending: Vec<Pending>, verdict: &Verdict) -> Settled {
+    let steps = verdict.steps.iter();
+    let waited: Vec<ServerName> = steps
+        .filter(|step| must_get_ready(step.action))
+        .map(|step| step.server.clone())
+        .collect();
+    let pending = pending.into_iter();
+    let pending = pending.filter(|pending| waited.contains(&pending.server));
+    Box::pin(all_done(pending.collect()))
+}
+
+fn both(first: Settled, second: Settled) -> Settled {
+    Box::pin(async move {
+        first.await;
+        second.await;
+    })
+}
+
+async fn all_done(pending: Vec<Pending>) {
+    for pending in pending {
+        // The sender is dropped when it is done; nothing is ever sent.
+        let _ = pending.done.await;
+    }
+}
+
+fn summary(verdict: &Verdict) -> String {
+    let count = |action: StepAction| {
+        let steps = verdict.steps.iter();
+        steps.filter(|step| step.action == action).count()
+    };
+    let profile = match &verdict.profile {
+        Some(name) => format!("profile {name}"),
+        None => "no profile".to_owned(),
+    };
+    format!(
+        "configuration applied, {profile}: {} started, {} replaced, {} stopped, {} changed in place, {} kept",
+        count(StepAction::Start),
+        count(StepAction::Replace),
+        count(StepAction::Stop),
+        count(StepAction::Live) + count(StepAction::Define),
+        count(StepAction::Keep),
+    )
+}
