@@ -36,6 +36,11 @@ impl Fingerprint {
         }
     }
 
+    /// Whether it is the file of `before`, and was written since.
+    pub fn was_overwritten_since(&self, before: &Self) -> bool {
+        self.inode == before.inode && (self.size, self.modified) != (before.size, before.modified)
+    }
+
     /// Whether the content is that of `other`: moving or linking a file does not change it.
     pub fn same_content(&self, other: &Self) -> bool {
         (self.device, self.inode, self.size, self.modified)

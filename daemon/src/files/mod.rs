@@ -4,8 +4,10 @@ mod atomic;
 mod fingerprint;
 mod hints;
 mod read;
+mod sample;
 
 pub use atomic::replace;
 pub use fingerprint::Fingerprint;
 pub use hints::{Hints, Watch, any_changed};
 pub use read::{ReadError, read_stable};
+pub use sample::{Fate, Sample};

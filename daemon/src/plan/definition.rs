@@ -79,6 +79,12 @@ pub struct Model {
 }
 
 impl Launch {
+    /// The files that an incarnation maps.
+    pub fn model_files(&self) -> Vec<PathBuf> {
+        let projector = self.settings.get("mmproj").map(PathBuf::from);
+        self.model.file.iter().cloned().chain(projector).collect()
+    }
+
     /// The arguments of an incarnation that listens on `port`, without the program's name.
     ///
     /// The flags that magid adds of its own: the web page of llama-server would be open beside our

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Incarnation, Report, Server, Survivor};
+use super::{Incarnation, Report, Server, Survivor, heal, model};
+use crate::files::Fingerprint;
 use crate::lifecycle::classify::{Evidence, classify};
 use crate::lifecycle::{Event, Exit, ExitStatus, LastExit};
 use crate::logs;
@@ -119,6 +120,7 @@ impl Server {
                 .borrow()
                 .logs
                 .path(&self.definition.name, number),
+            mapped: heal::Evidence::new(),
             oom_kills: usage::oom_kills().unwrap_or(0),
             end_told: CancellationToken::new(),
         };
@@ -147,14 +149,34 @@ impl Server {
 
 fn explain(live: &Incarnation, status: ExitStatus, reached_ready: bool) -> Exit {
     let lines = logs::tail(&live.log, LINES_READ).unwrap_or_default();
-    classify(&Evidence {
+    let exit = classify(&Evidence {
         status,
         reached_ready,
         lines: &lines,
         oom_kills_during_life: usage::oom_kills()
             .unwrap_or(0)
             .saturating_sub(live.oom_kills),
-    })
+    });
+    match overwritten(live) {
+        Some(file) if matches!(status, ExitStatus::Signal(_)) => Exit {
+            status: Some(status),
+            last_lines: exit.last_lines,
+            ..model::exit(&file)
+        },
+        Some(_) | None => exit,
+    }
+}
+
+/// The file of the model that was overwritten. Touching what is no longer there is a SIGBUS, which can
+/// come before anybody has looked at the file.
+fn overwritten(live: &Incarnation) -> Option<PathBuf> {
+    let mut files = live.mapped.iter();
+    let overwritten = files.find(|(path, before)| {
+        let now = Fingerprint::of(path).ok().flatten();
+        let both = now.zip(**before);
+        both.is_some_and(|(now, before)| now.was_overwritten_since(&before))
+    });
+    overwritten.map(|(path, _)| path.clone())
 }
 
 fn explain_without_output(status: ExitStatus, reached_ready: bool) -> Exit {

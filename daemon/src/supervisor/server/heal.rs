@@ -39,8 +39,8 @@ impl Server {
 /// The files that an incarnation of `definition` stands on, as they are now.
 pub(super) async fn gather(definition: &Definition) -> Evidence {
     let launch = &definition.launch;
-    let model = launch.model.file.as_ref().ok();
-    look([Some(&launch.engine), model].into_iter().flatten()).await
+    let models = launch.model_files();
+    look(std::iter::once(&launch.engine).chain(&models)).await
 }
 
 /// Whether the files differ from `before`, and have stopped changing.

@@ -8,6 +8,7 @@ mod drain;
 mod end;
 mod explain;
 mod heal;
+mod model;
 mod output;
 mod readiness;
 mod spawn;
@@ -112,6 +113,8 @@ struct Incarnation {
     arguments: Vec<String>,
     model: PathBuf,
     log: PathBuf,
+    /// The files that it maps, as they were before it was started.
+    mapped: heal::Evidence,
     /// The kernel's count of out-of-memory kills before it was started.
     oom_kills: u64,
     /// Cancelled once the lifecycle knows of the end of the process.
@@ -163,6 +166,8 @@ struct Effects {
     readiness: Option<AbortOnDropHandle<()>>,
     watch: Option<AbortOnDropHandle<()>>,
     drain: Option<AbortOnDropHandle<()>>,
+    /// Watches the files of the model.
+    model: Option<AbortOnDropHandle<()>>,
     heal: Option<AbortOnDropHandle<()>>,
     /// Follows the output of the newest incarnation, over its end.
     output: Option<AbortOnDropHandle<()>>,
@@ -439,6 +444,12 @@ impl Server {
         }
         if !matches!(phase, Phase::Draining { .. }) {
             self.effects.drain = None;
+        }
+        if !matches!(
+            phase,
+            Phase::Loading { .. } | Phase::Ready { .. } | Phase::Draining { .. }
+        ) {
+            self.effects.model = None;
         }
         let heals = matches!(
             phase,

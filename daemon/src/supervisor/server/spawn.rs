@@ -66,8 +66,12 @@ impl Server {
                 self.published.dropped = Dropped::default();
                 self.follow_output(&live);
                 self.await_exit(&live);
+                let model = live.clone();
                 self.incarnation = Some(*live);
                 self.apply(Event::Spawned(process));
+                if self.is_current(incarnation) {
+                    self.watch_model(&model);
+                }
             }
             Err(exit) => {
                 let exit = Arc::new(*exit);
@@ -82,7 +86,12 @@ impl Order {
         let model = self.model(evidence).await?;
         let endpoint = self.take_port().await?;
         let engine = evidence.get(&self.definition.launch.engine);
-        let made = self.make(model, endpoint, engine.copied().flatten()).await;
+        let files = self.definition.launch.model_files();
+        let mapped = evidence.iter().filter(|(path, _)| files.contains(path));
+        let mapped = mapped.map(|(path, seen)| (path.clone(), *seen)).collect();
+        let made = self
+            .make(model, endpoint, engine.copied().flatten(), mapped)
+            .await;
         if made.is_err() {
             self.record.live = None;
             let _ = self.write_record().await;
@@ -129,6 +138,7 @@ impl Order {
         model: PathBuf,
         endpoint: SocketAddr,
         engine: Option<Fingerprint>,
+        mapped: heal::Evidence,
     ) -> Result<Incarnation, Exit> {
         let launch = &self.definition.launch;
         let token = Token::random().map_err(|error| {
@@ -183,6 +193,7 @@ impl Order {
             arguments,
             model,
             log,
+            mapped,
             oom_kills,
             end_told: CancellationToken::new(),
         })
