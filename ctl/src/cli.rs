@@ -5,12 +5,19 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::apply::ApplyArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::daemon::DaemonArgs;
+use crate::commands::diff::DiffArgs;
 use crate::commands::events::EventsArgs;
 use crate::commands::explain::ExplainArgs;
+use crate::commands::history::HistoryArgs;
 use crate::commands::logs::LogsArgs;
-use crate::commands::reload::{PlanArgs, ReloadArgs};
+use crate::commands::models::ModelsArgs;
+use crate::commands::profiles::ProfilesArgs;
+use crate::commands::reload::PlanArgs;
+use crate::commands::restore::RestoreArgs;
+use crate::commands::rollback::RollbackArgs;
 use crate::commands::status::StatusArgs;
 use crate::output::times;
 
@@ -74,9 +81,21 @@ pub(crate) enum Command {
     /// Replaces running servers by new processes, and starts the others
     Restart(ChangeArgs),
     /// Reads the configuration again and applies what changed
-    Reload(ReloadArgs),
+    Reload(ApplyArgs),
     /// Shows what `reload` would do
     Plan(PlanArgs),
+    /// Lists and changes what is known of models
+    Models(ModelsArgs),
+    /// Lists, writes and activates profiles
+    Profiles(ProfilesArgs),
+    /// Lists the configurations that were applied
+    History(HistoryArgs),
+    /// Shows what differs between two generations
+    Diff(DiffArgs),
+    /// Applies an earlier generation again
+    Rollback(RollbackArgs),
+    /// Writes files of an earlier generation back, and applies nothing
+    Restore(RestoreArgs),
     /// Prints the output of a server
     Logs(LogsArgs),
     /// Prints what happened
@@ -102,6 +121,16 @@ pub(crate) struct ChangeArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) expected: ExpectedArgs,
+}
+
+/// What a command takes for granted.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ExpectedArgs {
+    /// Change nothing unless this generation is in force
+    #[arg(long = "expect-generation", value_name = "N")]
+    pub(crate) generation: Option<u64>,
 }
 
 /// How long to wait for what a command set in motion.
@@ -144,7 +173,36 @@ mod tests {
             "reload",
             "reload --dry-run -v",
             "reload --no-wait",
+            "reload --expect-generation 7",
+            "restart --all --expect-generation 7",
             "plan --verbose",
+            "models",
+            "models --tier fast --enabled",
+            "models list --tier powerful",
+            "models show x",
+            "models rescan",
+            "models set x --tier auto --thinking=true --enabled=false",
+            "models create x.gguf --name x",
+            "models delete x",
+            "profiles",
+            "profiles list",
+            "profiles show demo",
+            "profiles create demo --from - --description text",
+            "profiles create demo --copy-of other",
+            "profiles delete demo",
+            "profiles activate demo --timeout 2m",
+            "profiles activate demo --dry-run --expect-generation 7",
+            "history",
+            "history --verify",
+            "history --verify 6",
+            "history --prune --dry-run",
+            "diff",
+            "diff 7 --since 5",
+            "diff 7 --files",
+            "rollback 6 --no-wait",
+            "rollback 6 --dry-run -v",
+            "restore 6",
+            "restore 6 magid.toml --dry-run",
             "logs alpha -f -n 100",
             "logs alpha --incarnation 4",
             "events -f -n 5 alpha",
@@ -181,16 +239,32 @@ mod tests {
     }
 
     #[test]
-    fn commands_that_do_not_exist_yet_are_refused() {
+    fn options_that_contradict_each_other_are_refused() {
         for line in [
-            "run x",
-            "profiles",
-            "models",
-            "history",
-            "check",
-            "ports",
-            "daemon upgrade",
+            "profiles create demo --from x --copy-of other",
+            "diff 7 --since 5 --files",
+            "history --verify --prune",
+            "rollback 6 --dry-run --no-wait",
+            "models --enabled show x",
         ] {
+            assert_eq!(
+                parse(line).unwrap_err(),
+                ErrorKind::ArgumentConflict,
+                "{line}"
+            );
+        }
+        for line in ["models set x", "history --dry-run", "rollback", "restore"] {
+            assert_eq!(
+                parse(line).unwrap_err(),
+                ErrorKind::MissingRequiredArgument,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn commands_that_do_not_exist_yet_are_refused() {
+        for line in ["run x", "check", "ports", "daemon upgrade"] {
             assert_eq!(
                 parse(line).unwrap_err(),
                 ErrorKind::InvalidSubcommand,

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use magi_proto::v1::daemon_service_client::DaemonServiceClient;
+use magi_proto::v1::generation_service_client::GenerationServiceClient;
+use magi_proto::v1::model_service_client::ModelServiceClient;
+use magi_proto::v1::profile_service_client::ProfileServiceClient;
 use magi_proto::v1::server_service_client::ServerServiceClient;
 use magi_proto::{ConnectError, DaemonChannel};
 use tonic::Request;
 
-/// A fleet in which every server carries its last lines does not fit into tonic's own 4 MiB.
+/// A fleet in which every server carries its last lines, or ten thousand models, do not fit into tonic's own 4 MiB.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// No read takes magid this long unless it is stuck.
@@ -39,6 +42,22 @@ impl Client {
     /// `ServerService`.
     pub(crate) fn servers(&self) -> ServerServiceClient<DaemonChannel> {
         ServerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// `ModelService`.
+    pub(crate) fn models(&self) -> ModelServiceClient<DaemonChannel> {
+        ModelServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// `ProfileService`.
+    pub(crate) fn profiles(&self) -> ProfileServiceClient<DaemonChannel> {
+        ProfileServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// `GenerationService`.
+    pub(crate) fn generations(&self) -> GenerationServiceClient<DaemonChannel> {
+        GenerationServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 }
 

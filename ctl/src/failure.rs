@@ -53,8 +53,16 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The daemon refused, or the connection broke.
-    #[error("{}", text::printable(status_message(.0)))]
+    #[error("{}", status_message(.0))]
     Rpc(Box<Status>),
+    /// A file that was to be sent to the daemon.
+    #[error("cannot read {what}: {source}")]
+    Input {
+        /// The file, or stdin.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A name that the daemon does not know.
     #[error("no such server: {name}{}", suggestion(.known))]
     NoSuchServer {
@@ -79,6 +87,19 @@ pub(crate) enum Failure {
 enum Reason {
     NoSuchServer,
     NoSuchIncarnation,
+    NoSuchModel,
+    NoSuchProfile,
+    NoSuchGeneration,
+    AmbiguousModel,
+    ModelExists,
+    ModelInUse,
+    NotAModel,
+    OutsideScanPaths,
+    ProfileExists,
+    ProfileActive,
+    ProfileBuiltIn,
+    ProfilesReadOnly,
+    InvalidConfiguration,
     ShuttingDown,
     Busy,
     GenerationChanged,
@@ -94,6 +115,19 @@ impl Reason {
         match info.reason.as_str() {
             "no-such-server" => Some(Self::NoSuchServer),
             "no-such-incarnation" => Some(Self::NoSuchIncarnation),
+            "no-such-model" => Some(Self::NoSuchModel),
+            "no-such-profile" => Some(Self::NoSuchProfile),
+            "no-such-generation" => Some(Self::NoSuchGeneration),
+            "ambiguous-model" => Some(Self::AmbiguousModel),
+            "model-exists" => Some(Self::ModelExists),
+            "model-in-use" => Some(Self::ModelInUse),
+            "not-a-model" => Some(Self::NotAModel),
+            "outside-scan-paths" => Some(Self::OutsideScanPaths),
+            "profile-exists" => Some(Self::ProfileExists),
+            "profile-active" => Some(Self::ProfileActive),
+            "profile-built-in" => Some(Self::ProfileBuiltIn),
+            "profiles-read-only" => Some(Self::ProfilesReadOnly),
+            "invalid-configuration" => Some(Self::InvalidConfiguration),
             "shutting-down" => Some(Self::ShuttingDown),
             "busy" => Some(Self::Busy),
             "generation-changed" => Some(Self::GenerationChanged),
@@ -104,9 +138,23 @@ impl Reason {
 
     fn exit_status(self) -> ExitStatus {
         match self {
-            Self::NoSuchServer | Self::NoSuchIncarnation => ExitStatus::NoSuchThing,
+            Self::NoSuchServer
+            | Self::NoSuchIncarnation
+            | Self::NoSuchModel
+            | Self::NoSuchProfile
+            | Self::NoSuchGeneration => ExitStatus::NoSuchThing,
+            Self::AmbiguousModel
+            | Self::ModelExists
+            | Self::ModelInUse
+            | Self::NotAModel
+            | Self::OutsideScanPaths
+            | Self::ProfileExists
+            | Self::ProfileActive
+            | Self::ProfileBuiltIn
+            | Self::GenerationChanged => ExitStatus::Failed,
+            Self::ProfilesReadOnly => ExitStatus::NotPermitted,
+            Self::InvalidConfiguration => ExitStatus::InvalidConfiguration,
             Self::ShuttingDown | Self::Busy => ExitStatus::Busy,
-            Self::GenerationChanged => ExitStatus::Failed,
             Self::InvalidArgument => ExitStatus::Usage,
         }
     }
@@ -133,7 +181,7 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_status(&self) -> ExitStatus {
         match self {
-            Self::Runtime(_) | Self::Output(_) => ExitStatus::Failed,
+            Self::Runtime(_) | Self::Input { .. } | Self::Output(_) => ExitStatus::Failed,
             Self::Connect(error) if error.is_permission_denied() => ExitStatus::NotPermitted,
             Self::Connect(_) | Self::StreamEnded => ExitStatus::Unreachable,
             Self::Rpc(status) => rpc_exit_status(status),
@@ -142,20 +190,25 @@ impl Failure {
         }
     }
 
-    fn help(&self) -> Option<&'static str> {
+    fn help(&self) -> Option<String> {
         match self {
             Self::Connect(error) if error.is_permission_denied() => Some(
                 "join the group that may: `sudo usermod -aG magi $USER`, then log in again; \
-                 or use sudo",
+                 or use sudo"
+                    .to_owned(),
             ),
-            Self::Connect(_) => {
-                Some("start it with `systemctl start magid`, or in a terminal with `magid`")
-            }
+            Self::Connect(_) => Some(
+                "start it with `systemctl start magid`, or in a terminal with `magid`".to_owned(),
+            ),
             Self::Rpc(status) if status.code() == Code::Unimplemented => {
-                Some("magid is older than magictl: restart it with the new version")
+                Some("magid is older than magictl: restart it with the new version".to_owned())
+            }
+            Self::Rpc(status) if Reason::of(status) == Some(Reason::ProfilesReadOnly) => {
+                Some(read_only_help(status))
             }
             Self::Rpc(_)
             | Self::Runtime(_)
+            | Self::Input { .. }
             | Self::Output(_)
             | Self::NoSuchServer { .. }
             | Self::StreamEnded
@@ -172,6 +225,7 @@ impl Failure {
             | Self::NoSuchServer { .. }
             | Self::StreamEnded
             | Self::EndlessDocument
+            | Self::Input { .. }
             | Self::Output(_) => false,
         }
     }
@@ -203,15 +257,29 @@ fn is_timeout(status: &Status) -> bool {
     matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
 }
 
-fn status_message(status: &Status) -> &str {
+fn status_message(status: &Status) -> String {
     if is_lost_connection(status) {
-        "the connection to magid was lost"
-    } else if is_timeout(status) {
-        "magid did not answer in time"
-    } else if status.message().is_empty() {
-        status.code().description()
-    } else {
-        status.message()
+        return "the connection to magid was lost".to_owned();
+    }
+    if is_timeout(status) {
+        return "magid did not answer in time".to_owned();
+    }
+    if status.message().is_empty() {
+        return status.code().description().to_owned();
+    }
+    match Reason::of(status) {
+        // Every error, each with its line of the source.
+        Some(Reason::InvalidConfiguration) => text::printable_lines(status.message()),
+        Some(_) | None => text::printable(status.message()),
+    }
+}
+
+/// What to do about a folder of profiles that magid may not write to.
+fn read_only_help(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    match info.as_ref().and_then(|info| info.metadata.get("command")) {
+        Some(command) => format!("let magid write there: `{}`", text::printable(command)),
+        None => "let magid write there, or write the file yourself: magid finds it".to_owned(),
     }
 }
 
@@ -279,6 +347,47 @@ mod tests {
                 Code::NotFound,
                 "no-such-incarnation",
                 ExitStatus::NoSuchThing,
+            ),
+            (Code::NotFound, "no-such-model", ExitStatus::NoSuchThing),
+            (Code::NotFound, "no-such-profile", ExitStatus::NoSuchThing),
+            (
+                Code::NotFound,
+                "no-such-generation",
+                ExitStatus::NoSuchThing,
+            ),
+            (
+                Code::FailedPrecondition,
+                "ambiguous-model",
+                ExitStatus::Failed,
+            ),
+            (Code::AlreadyExists, "model-exists", ExitStatus::Failed),
+            (Code::FailedPrecondition, "model-in-use", ExitStatus::Failed),
+            (Code::InvalidArgument, "not-a-model", ExitStatus::Failed),
+            (
+                Code::InvalidArgument,
+                "outside-scan-paths",
+                ExitStatus::Failed,
+            ),
+            (Code::AlreadyExists, "profile-exists", ExitStatus::Failed),
+            (
+                Code::FailedPrecondition,
+                "profile-active",
+                ExitStatus::Failed,
+            ),
+            (
+                Code::FailedPrecondition,
+                "profile-built-in",
+                ExitStatus::Failed,
+            ),
+            (
+                Code::PermissionDenied,
+                "profiles-read-only",
+                ExitStatus::NotPermitted,
+            ),
+            (
+                Code::InvalidArgument,
+                "invalid-configuration",
+                ExitStatus::InvalidConfiguration,
             ),
             (Code::Unavailable, "shutting-down", ExitStatus::Busy),
             (Code::ResourceExhausted, "busy", ExitStatus::Busy),

@@ -1,6 +1,7 @@
 //! What magictl prints and exits with, for prepared answers of a daemon.
 #![allow(missing_docs)]
 
+#[allow(dead_code)]
 mod fake;
 
 use std::io::{BufRead, BufReader};
@@ -247,6 +248,7 @@ fn step(server: &str, action: v1::PlanAction, reason: &str) -> v1::PlanStep {
         server: server.to_owned(),
         action: action.into(),
         reasons: vec![reason.to_owned()],
+        ..Default::default()
     }
 }
 
@@ -276,8 +278,8 @@ fn a_plan_folds_what_stays_as_it_is() {
         "overridden by the environment: active_profile (MAGI_PROFILE)\n"
     );
     insta::assert_snapshot!(run.stdout, @"
-    ACTION   SERVER  WHY
-    replace  beta    ctx_size changed: 4096 -> 8192
+    ACTION   SERVER  MEMORY  WHY
+    replace  beta    -       ctx_size changed: 4096 -> 8192
     2 unchanged
     ");
     let verbose = fake.magictl(&["reload", "--dry-run", "-v"]);
@@ -447,7 +449,11 @@ fn explain_prints_a_command_line_that_can_be_copied() {
                 nanos: 500_000_000,
             }),
             log_path: "/var/log/magi/beta/1.log".to_owned(),
-            tree: Vec::new(),
+            device_memory: [("CUDA0".to_owned(), 4 << 30)].into(),
+            memory_budget: 16 << 30,
+            memory_reserved: 3 << 30,
+            priority: 10,
+            ..Default::default()
         },
         ..Default::default()
     });
@@ -456,6 +462,9 @@ fn explain_prints_a_command_line_that_can_be_copied() {
     state        failed: model-invalid: llama-server cannot load it
     should run   yes: the profile says so
     model        beta.gguf
+    memory       4.0 GiB needed of CUDA0
+                 3.0 GiB of 16.0 GiB reserved by all servers
+    priority     10
     restarts     0, policy always
                  1 of 5 failures that open the breaker
                  the next one would wait 500ms

@@ -8,7 +8,7 @@ mod fake;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use fake::{Fake, Script};
+use fake::{Fake, Script, Stores};
 use magi_proto::v1::{self, ServerState};
 use prost_types::{Duration, Timestamp};
 use serde_json::Value;
@@ -53,6 +53,9 @@ fn alpha() -> v1::Server {
         load_percent: None,
         model_path: Some("/models/qwen2.5-0.5b.gguf".to_owned()),
         notes: vec!["newer engine on disk".to_owned()],
+        memory_needed: Some(600 << 20),
+        memory_source: "observed".to_owned(),
+        model_id: Some("qwen2.5-0.5b".to_owned()),
     }
 }
 
@@ -84,7 +87,7 @@ fn script() -> Script {
         status: v1::GetStatusResponse {
             node: "workstation".to_owned(),
             profile: Some("demo".to_owned()),
-            generation: None,
+            generation: Some(7),
             config: Some(v1::ConfigStatus {
                 state: v1::ConfigState::Invalid.into(),
                 since: noon(60),
@@ -94,6 +97,7 @@ fn script() -> Script {
                 needs_restart: vec!["llama_server.host".to_owned()],
                 config_path: "/etc/magi/magid.toml".to_owned(),
                 profiles_dir: "/etc/magi/profiles".to_owned(),
+                vetoes: Vec::new(),
             }),
             servers: vec![alpha(), beta()],
         },
@@ -106,7 +110,14 @@ fn script() -> Script {
                 server: "alpha".to_owned(),
                 action: v1::PlanAction::Replace.into(),
                 reasons: vec!["ctx_size changed: 4096 -> 8192".to_owned()],
+                memory_before: Some(600 << 20),
+                memory_after: Some(700 << 20),
+                method: Some("blue-green".to_owned()),
             }],
+            generation: Some(7),
+            memory_before: 600 << 20,
+            memory_after: 700 << 20,
+            memory_budget: 16 << 30,
             ..Default::default()
         },
         log: vec![v1::TailLogsResponse {
@@ -143,6 +154,10 @@ fn script() -> Script {
             }),
             log_path: String::new(),
             tree: Vec::new(),
+            device_memory: [("CUDA0".to_owned(), 4 << 30)].into(),
+            memory_budget: 16 << 30,
+            memory_reserved: 600 << 20,
+            priority: 10,
         },
         version: v1::GetVersionResponse {
             version: "0.1.0".to_owned(),
@@ -152,7 +167,96 @@ fn script() -> Script {
             state_dir: "/var/lib/magi".to_owned(),
             log_dir: "/var/log/magi".to_owned(),
         },
+        stores: stores(),
         ..Default::default()
+    }
+}
+
+fn model() -> v1::Model {
+    v1::Model {
+        id: "qwen2.5-0.5b".to_owned(),
+        path: "/models/qwen2.5-0.5b.gguf".to_owned(),
+        files: vec!["/models/qwen2.5-0.5b.gguf".to_owned()],
+        mmproj: None,
+        size_bytes: 415_182_688,
+        tier: v1::ModelTier::Balanced.into(),
+        quantization: "Q2_K".to_owned(),
+        bits_per_weight: 5.25,
+        parameters: 494_032_768,
+        kind: v1::ModelKind::Chat.into(),
+        thinking: false,
+        enabled: true,
+        architecture: "qwen2".to_owned(),
+        context_length: Some(32768),
+        name: Some("Qwen2.5 0.5B Instruct".to_owned()),
+        memory_bytes: 600 << 20,
+        memory_source: "observed".to_owned(),
+        guesses: vec!["thinking".to_owned()],
+        overridden: vec!["tier".to_owned()],
+        first_seen: noon(-86_400),
+        last_seen: noon(0),
+        available: true,
+        unavailable_because: String::new(),
+        servers: vec!["alpha".to_owned()],
+    }
+}
+
+fn profile() -> v1::Profile {
+    v1::Profile {
+        name: "demo".to_owned(),
+        description: "Balanced testing".to_owned(),
+        path: "/etc/magi/profiles/demo.toml".to_owned(),
+        active: true,
+        built_in: false,
+        servers: vec!["alpha".to_owned(), "beta".to_owned()],
+        memory_bytes: 600 << 20,
+        errors: Vec::new(),
+        modified_at: noon(-3600),
+    }
+}
+
+fn stores() -> Stores {
+    Stores {
+        models: v1::ListModelsResponse {
+            models: vec![model()],
+            scanned_at: noon(0),
+            problems: vec!["/models/x.gguf: the header is cut short".to_owned()],
+        },
+        scan: v1::RescanModelsResponse {
+            total: 1,
+            added: vec!["qwen2.5-0.5b".to_owned()],
+            ..Default::default()
+        },
+        profiles: vec![profile()],
+        text: "description = \"Balanced testing\"\n".to_owned(),
+        generations: vec![v1::Generation {
+            number: 7,
+            digest: "9f".repeat(32),
+            profile: Some("demo".to_owned()),
+            applied_at: noon(0),
+            cause: "edit".to_owned(),
+            summary: "1 replaced".to_owned(),
+            current: true,
+            files: vec![v1::GenerationFile {
+                path: "/etc/magi/profiles/demo.toml".to_owned(),
+                size_bytes: 512,
+                text: None,
+            }],
+        }],
+        diff: "--- 6/demo.toml\n+++ 7/demo.toml\n@@ -1 +1 @@\n-a = 1\n+a = 2\n".to_owned(),
+        broken: vec![v1::BrokenGeneration {
+            number: 7,
+            reason: "demo.toml is another than the digest says".to_owned(),
+        }],
+        pruned: v1::PruneGenerationsResponse {
+            removed: vec![2, 1],
+            kept: vec![7, 6],
+        },
+        restored: v1::RestoreFilesResponse {
+            written: vec!["/etc/magi/profiles/demo.toml".to_owned()],
+            unchanged: vec!["/etc/magi/magid.toml".to_owned()],
+        },
+        daemon_keys_that_differ: vec!["llama_server.port_range".to_owned()],
     }
 }
 
@@ -198,7 +302,7 @@ fn printed(fake: &Fake, command: &str, count: usize) -> Vec<Value> {
 fn every_example_of_the_page_is_what_magictl_prints() {
     let fake = Fake::new(script());
     let examples = examples(PAGE);
-    assert_eq!(examples.len(), 8);
+    assert_eq!(examples.len(), 18);
     for Example { command, expected } in examples {
         let found = printed(&fake, command, expected.len());
         assert_eq!(found, expected, "`magictl {command}` prints:\n{found:#?}");
@@ -210,8 +314,8 @@ fn names_are_camel_case_everywhere() {
     fn check(value: &Value, path: &str) {
         match value {
             Value::Object(fields) => fields.iter().for_each(|(name, value)| {
-                // The names in `env` are the user's own.
-                let is_ours = !path.ends_with("env");
+                // The names in `env` are the user's own, those of devices llama-server's.
+                let is_ours = !path.ends_with("env") && path != "deviceMemory";
                 assert!(
                     !is_ours || name.chars().all(|c| c.is_ascii_alphabetic()),
                     "{path}.{name}"

@@ -12,7 +12,7 @@ use crate::cli::{ChangeArgs, Format};
 use crate::client::Client;
 use crate::failure::{ExitStatus, Failure};
 use crate::output::{Output, narrate, servers, words};
-use crate::view::{Server, Servers, State};
+use crate::view::{Exit, Server, Servers, State};
 
 /// Sends `request`, tells what happens, and prints the servers that it answers with.
 ///
@@ -88,6 +88,11 @@ pub(super) fn tell_failure(server: &Server) {
     let Some(exit) = server.last_exit.as_ref().filter(|_| has_ended(server)) else {
         return;
     };
+    tell_ending(exit);
+}
+
+/// Says how an incarnation ended, with the last lines of its output.
+pub(super) fn tell_ending(exit: &Exit) {
     narrate(format_args!(
         "incarnation {} ended: {}",
         exit.incarnation,

@@ -11,6 +11,7 @@ use crate::cli::Format;
 use crate::client::{Client, read};
 use crate::failure::{ExitStatus, Failure};
 use crate::output::colour::Colour;
+use crate::output::facts::Facts;
 use crate::output::text::{printable, shell_quoted};
 use crate::output::{Output, times, words};
 use crate::view::{Explanation, Server};
@@ -49,18 +50,20 @@ fn render(explanation: &Explanation, colours: bool, now: Timestamp) -> Vec<Strin
     let server = &explanation.server;
     let mut facts = Facts::default();
     facts.add("server", [names(server)]);
-    facts.add("state", [state(server, colours, now)]);
+    facts.add_painted("state", state(server, now), state_colour(server, colours));
     facts.add("notes", server.notes.clone());
     facts.add("should run", [should_run(explanation)]);
     facts.add(
         "model",
         [server.model.clone()]
             .into_iter()
+            .chain(model_id(server))
             .chain(server.model_path.clone()),
     );
     facts.add("endpoint", server.endpoint.clone());
     facts.add("process", process(explanation));
-    facts.add("memory", server.memory.map(words::bytes));
+    facts.add("memory", memory(explanation));
+    facts.add("priority", [explanation.priority.to_string()]);
     facts.add("restarts", restarts(explanation));
     facts.add("last exit", last_exit(server, now));
     facts.add("log", explanation.log_path.clone());
@@ -72,28 +75,12 @@ fn render(explanation: &Explanation, colours: bool, now: Timestamp) -> Vec<Strin
             .iter()
             .map(|(key, value)| format!("{key}={}", shell_quoted(value))),
     );
-    let mut lines = facts.lines;
+    let mut lines = facts.into_lines();
     if !explanation.argv.is_empty() {
         lines.push("command line".to_owned());
         lines.extend(command_line(&explanation.argv));
     }
     lines
-}
-
-/// Lines of `label    value`.
-#[derive(Default)]
-struct Facts {
-    lines: Vec<String>,
-}
-
-impl Facts {
-    fn add(&mut self, label: &str, values: impl IntoIterator<Item = String>) {
-        let mut label = label;
-        for value in values {
-            self.lines.push(format!("{label:<13}{value}"));
-            label = "";
-        }
-    }
 }
 
 fn names(server: &Server) -> String {
@@ -107,15 +94,53 @@ fn names(server: &Server) -> String {
     ))
 }
 
-fn state(server: &Server, colours: bool, now: Timestamp) -> String {
+fn state(server: &Server, now: Timestamp) -> String {
     let mut text = words::situation(server, now);
     if let Some(since) = server.state_since {
         text.push_str(&format!(" (for {})", times::since(since, now)));
     }
-    match Colour::of_state(server.state) {
-        Some(colour) if colours => colour.paint(&text),
-        Some(_) | None => text,
-    }
+    text
+}
+
+fn state_colour(server: &Server, colours: bool) -> Option<Colour> {
+    Colour::of_state(server.state).filter(|_| colours)
+}
+
+/// The registry's name, where the profile has another one.
+fn model_id(server: &Server) -> Option<String> {
+    let id = server.model_id.as_ref().filter(|id| **id != server.model)?;
+    Some(format!("{id} in the registry"))
+}
+
+/// What it has, what it needs, and what there is for all.
+fn memory(explanation: &Explanation) -> Vec<String> {
+    let server = &explanation.server;
+    let resident = server
+        .memory
+        .map(|bytes| format!("{} resident", words::bytes(bytes)));
+    let needed = server
+        .memory_needed
+        .map(|bytes| match &server.memory_source {
+            Some(source) => format!("{} needed ({source})", words::bytes(bytes)),
+            None => format!("{} needed", words::bytes(bytes)),
+        });
+    let devices = explanation
+        .device_memory
+        .iter()
+        .map(|(device, &bytes)| format!("{} needed of {device}", words::bytes(bytes)));
+    let all = (explanation.memory_budget > 0).then(|| {
+        format!(
+            "{} of {} reserved by all servers",
+            words::bytes(explanation.memory_reserved),
+            words::bytes(explanation.memory_budget)
+        )
+    });
+    resident
+        .into_iter()
+        .chain(needed)
+        .chain(devices)
+        .chain(all)
+        .collect()
 }
 
 fn should_run(explanation: &Explanation) -> String {

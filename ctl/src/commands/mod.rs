@@ -1,12 +1,19 @@
 //! The verbs, one file each.
 
+pub(crate) mod apply;
 pub(crate) mod completions;
 pub(crate) mod daemon;
+pub(crate) mod diff;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod logs;
+pub(crate) mod models;
+pub(crate) mod profiles;
 pub(crate) mod reload;
 pub(crate) mod restart;
+pub(crate) mod restore;
+pub(crate) mod rollback;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -33,6 +40,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitStatus, Failure> {
         Command::Restart(args) => restart::run(&connect().await?, args, output).await,
         Command::Reload(args) => reload::run(&connect().await?, args, output).await,
         Command::Plan(args) => reload::run(&connect().await?, args.into(), output).await,
+        Command::Models(args) => models::run(&connect().await?, args, output).await,
+        Command::Profiles(args) => profiles::run(&connect().await?, args, output).await,
+        Command::History(args) => history::run(&connect().await?, args, output).await,
+        Command::Diff(args) => diff::run(&connect().await?, args, output).await,
+        Command::Rollback(args) => rollback::run(&connect().await?, args, output).await,
+        Command::Restore(args) => restore::run(&connect().await?, args, output).await,
         Command::Logs(args) => logs::run(&connect().await?, args, output).await,
         Command::Events(args) => events::run(&connect().await?, args, output).await,
         Command::Daemon(args) => daemon::run(&connect().await?, args, output).await,

@@ -19,7 +19,7 @@ pub(crate) async fn run(
         names: args.servers.clone(),
         all: args.all,
         wait: !args.wait.no_wait,
-        expected_generation: None,
+        expected_generation: args.expected.generation,
     };
     let mut servers = client.servers();
     let request = servers.restart_servers(with_timeout(request, args.wait.timeout));

@@ -87,7 +87,8 @@ fn select(mut status: Status, names: &[String]) -> Result<Status, Failure> {
 
 /// What is wrong with the configuration, then the table of servers.
 pub(super) fn render(status: &Status, width: usize, colours: bool, now: Timestamp) -> Vec<String> {
-    let mut lines = head(&status.config, width, colours, now);
+    let mut lines = head(status, width, colours, now);
+    lines.extend(in_force(status));
     if !status.servers.is_empty() {
         lines.extend(servers::table(&status.servers, now).render(width, colours));
     } else if let Some(advice) = advice(status) {
@@ -97,17 +98,52 @@ pub(super) fn render(status: &Status, width: usize, colours: bool, now: Timestam
     lines
 }
 
-/// The errors, if the files on disk are refused.
-fn head(config: &Config, width: usize, colours: bool, now: Timestamp) -> Vec<String> {
-    if config.state != ConfigState::Invalid {
-        return Vec::new();
-    }
+/// What is wrong, if the files on disk are not what runs.
+fn head(status: &Status, width: usize, colours: bool, now: Timestamp) -> Vec<String> {
+    let config = &status.config;
     let since = config.since.map_or_else(String::new, |since| {
         format!(" for {}", times::since(since, now))
     });
-    let title =
-        format!("the configuration on disk is invalid{since}; the last good one stays in force:");
-    let mut lines: Vec<String> = wrap(&title, width)
+    match config.state {
+        ConfigState::Applied | ConfigState::NoProfile | ConfigState::Unknown => Vec::new(),
+        ConfigState::Invalid => {
+            let title = format!(
+                "the configuration on disk is invalid{since}; the last good one stays in force:"
+            );
+            let mut lines = alarm(&title, width, colours);
+            for error in &config.errors {
+                lines.extend(words::diagnostic(error).lines().map(str::to_owned));
+                lines.push(String::new());
+            }
+            lines
+        }
+        ConfigState::Vetoed => {
+            let stays = status.generation.map_or_else(
+                || "the last good one".to_owned(),
+                |number| format!("generation {number}"),
+            );
+            let title = format!(
+                "the configuration on disk is not what runs{since}: a server did not get ready \
+                 with it, and {stays} stays in force:"
+            );
+            let mut lines = alarm(&title, width, colours);
+            for veto in &config.vetoes {
+                lines.extend(wrap(&words::veto(veto), width));
+            }
+            lines.push(String::new());
+            lines.extend(wrap(
+                "mend the file, or try it again with `magictl reload`",
+                width,
+            ));
+            lines.push(String::new());
+            lines
+        }
+    }
+}
+
+/// What nobody should overlook, and an empty line.
+fn alarm(title: &str, width: usize, colours: bool) -> Vec<String> {
+    let mut lines: Vec<String> = wrap(title, width)
         .iter()
         .map(|line| match colours {
             true => Colour::Red.paint(line),
@@ -115,11 +151,17 @@ fn head(config: &Config, width: usize, colours: bool, now: Timestamp) -> Vec<Str
         })
         .collect();
     lines.push(String::new());
-    for error in &config.errors {
-        lines.extend(words::diagnostic(error).lines().map(str::to_owned));
-        lines.push(String::new());
-    }
     lines
+}
+
+/// What is applied, once something is.
+fn in_force(status: &Status) -> Option<String> {
+    let generation = status.generation?;
+    let profile = match &status.profile {
+        Some(profile) => format!("profile {profile}"),
+        None => "no profile".to_owned(),
+    };
+    Some(printable(&format!("{profile}, generation {generation}")))
 }
 
 /// What to do when there are no servers.
@@ -139,7 +181,9 @@ fn advice(status: &Status) -> Option<String> {
             config.config_path.as_deref().unwrap_or("magid.toml"),
         )),
         (Some(_), ConfigState::NoProfile) => None,
-        (_, ConfigState::Invalid | ConfigState::Unknown) => Some("no servers".to_owned()),
+        (_, ConfigState::Invalid | ConfigState::Vetoed | ConfigState::Unknown) => {
+            Some("no servers".to_owned())
+        }
     }
 }
 

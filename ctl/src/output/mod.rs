@@ -4,6 +4,9 @@
 //! the command quietly. Narration goes to stderr, whether anybody reads it or not.
 
 pub(crate) mod colour;
+pub(crate) mod facts;
+pub(crate) mod models;
+pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod screen;
 pub(crate) mod servers;

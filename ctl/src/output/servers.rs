@@ -41,10 +41,20 @@ fn remarks(server: &Server, now: Timestamp) -> Vec<Cell> {
         remarks.extend(restarted(server, now));
     } else {
         let colour = (server.state == State::Failed).then_some(Colour::Red);
-        remarks.push(Cell::coloured(&words::situation(server, now), colour));
+        let situation = words::situation(server, now) + &needs(server);
+        remarks.push(Cell::coloured(&situation, colour));
     }
     remarks.extend(server.notes.iter().map(|note| Cell::from(note.as_str())));
     remarks
+}
+
+/// What a server that could run would need. One that waits for memory says so with its own numbers.
+fn needs(server: &Server) -> String {
+    let is_idle = server.state == State::Stopped && server.reason != "waiting-for-memory";
+    let needed = server.memory_needed.filter(|_| is_idle);
+    needed.map_or_else(String::new, |bytes| {
+        format!("; needs {}", words::bytes(bytes))
+    })
 }
 
 /// Why a server that is ready again was restarted.

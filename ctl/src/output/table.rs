@@ -2,7 +2,8 @@
 //!
 //! A column is as wide as its widest cell. If that is too wide for the terminal, the widest of the
 //! columns that may shrink gives way, one character at a time. A last column of prose is wrapped
-//! instead, and so are the lines below a row: what explains a problem is never cut.
+//! instead, and so are the lines below a row: what explains a problem is never cut. Columns that can
+//! be spared are left out before anything is cut, the last one first.
 
 use super::colour::Colour;
 use super::text::{cut, printable, wrap};
@@ -20,6 +21,8 @@ pub(crate) enum Fit {
     Number,
     /// Cut down to this many characters where needed.
     Cut(usize),
+    /// Like `Number`, and left out where the table is too wide with it. Never the first column.
+    Spare,
     /// Wrapped. Only for the last column.
     Prose,
 }
@@ -103,32 +106,50 @@ impl<const N: usize> Table<N> {
         lines
     }
 
-    /// How wide each column is in a table of `width` characters.
-    fn widths(&self, width: usize) -> [usize; N] {
-        let mut widths: [usize; N] = std::array::from_fn(|column| {
-            let cells = self
-                .rows
-                .iter()
-                .map(|row| row.cells[column].text.chars().count());
-            cells
-                .chain([self.columns[column].0.len()])
-                .max()
-                .unwrap_or(0)
-        });
-        let gaps = GAP * N.saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > width {
-            let widest = (0..N)
-                .filter(|&column| widths[column] > self.narrowest(column))
-                .max_by_key(|&column| widths[column]);
-            let Some(column) = widest else { break };
-            widths[column] -= 1;
+    /// The titles of the columns that [`Table::render`] leaves out at this width.
+    pub(crate) fn left_out(&self, width: usize) -> Vec<&'static str> {
+        let widths = self.widths(width);
+        let columns = self.columns.iter().zip(widths);
+        columns
+            .filter_map(|(&(title, _), width)| width.is_none().then_some(title))
+            .collect()
+    }
+
+    /// How wide each column is in a table of `width` characters; absent if it is left out.
+    fn widths(&self, width: usize) -> [Option<usize>; N] {
+        let mut widths = std::array::from_fn(|column| Some(self.widest_cell(column)));
+        for column in (0..N).rev() {
+            if self.columns[column].1 == Fit::Spare && total(&widths) > width {
+                widths[column] = None;
+            }
+        }
+        while total(&widths) > width {
+            let shrinkable = widths.iter_mut().enumerate().filter_map(|(column, width)| {
+                let width = width.as_mut()?;
+                (*width > self.narrowest(column)).then_some(width)
+            });
+            match shrinkable.max_by_key(|width| **width) {
+                Some(widest) => *widest -= 1,
+                None => break,
+            }
         }
         widths
     }
 
+    fn widest_cell(&self, column: usize) -> usize {
+        let cells = self
+            .rows
+            .iter()
+            .map(|row| row.cells[column].text.chars().count());
+        cells
+            .chain([self.columns[column].0.len()])
+            .max()
+            .unwrap_or(0)
+    }
+
     fn narrowest(&self, column: usize) -> usize {
         match self.columns[column].1 {
-            Fit::Whole | Fit::Number => usize::MAX,
+            Fit::Whole | Fit::Number | Fit::Spare => usize::MAX,
             Fit::Cut(min) => min,
             Fit::Prose => MIN_PROSE,
         }
@@ -138,21 +159,24 @@ impl<const N: usize> Table<N> {
     fn render_cells(
         &self,
         cells: &[Cell; N],
-        widths: &[usize; N],
+        widths: &[Option<usize>; N],
         width: usize,
         colours: bool,
     ) -> Vec<String> {
         let mut line = Line::new(width, colours);
         let mut rest = Vec::new();
         for (column, cell) in cells.iter().enumerate() {
-            let of = widths[column];
+            let Some(of) = widths[column] else { continue };
             match self.columns[column].1 {
                 Fit::Whole | Fit::Cut(_) => line.push(&cut(&cell.text, of), of, cell.colour),
-                Fit::Number => line.push(&format!("{:>of$}", cell.text), of, cell.colour),
+                Fit::Number | Fit::Spare => {
+                    line.push(&format!("{:>of$}", cell.text), of, cell.colour)
+                }
                 Fit::Prose => {
                     let mut wrapped = wrap(&cell.text, of).into_iter();
                     line.push(&wrapped.next().unwrap_or_default(), of, cell.colour);
-                    let indent = " ".repeat(widths[..column].iter().sum::<usize>() + GAP * column);
+                    let before = widths[..column].iter().flatten();
+                    let indent = " ".repeat(before.map(|width| width + GAP).sum());
                     rest.extend(wrapped.map(|more| cut(&format!("{indent}{more}"), width)));
                 }
             }
@@ -161,6 +185,15 @@ impl<const N: usize> Table<N> {
         lines.extend(rest);
         lines
     }
+}
+
+/// The width of a table with these columns.
+fn total(widths: &[Option<usize>]) -> usize {
+    let columns = widths.iter().flatten();
+    columns
+        .map(|width| width + GAP)
+        .sum::<usize>()
+        .saturating_sub(GAP)
 }
 
 /// A line that grows by cells and never beyond its width. Colours take no room.
@@ -241,6 +274,33 @@ mod tests {
                                 8192
             model-missing: /models/x.gguf is not
             there
+        ");
+    }
+
+    #[test]
+    fn columns_that_can_be_spared_go_before_a_name_is_cut() {
+        let mut table = Table::new([
+            ("ID", Fit::Cut(4)),
+            ("SIZE", Fit::Spare),
+            ("STATE", Fit::Whole),
+            ("PARAMS", Fit::Spare),
+        ]);
+        let cells = ["qwen2.5-0.5b", "396M", "enabled", "494M"].map(Cell::from);
+        table.row(cells, Vec::new());
+        let render = |width| table.render(width, false).join("\n");
+        assert_eq!(table.left_out(35), [""; 0]);
+        assert_eq!(table.left_out(34), ["PARAMS"]);
+        insta::assert_snapshot!(render(35), @"
+        ID            SIZE  STATE    PARAMS
+        qwen2.5-0.5b  396M  enabled    494M
+        ");
+        insta::assert_snapshot!(render(34), @"
+        ID            SIZE  STATE
+        qwen2.5-0.5b  396M  enabled
+        ");
+        insta::assert_snapshot!(render(20), @"
+        ID           STATE
+        qwen2.5-0.…  enabled
         ");
     }
 

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 
 use super::text::{printable, printable_lines};
 use super::times;
-use crate::view::{Diagnostic, Exit, Server, State};
+use crate::view::{Diagnostic, Exit, Server, State, Veto};
 
 /// A server's news in one line, as `alpha: ready at http://127.0.0.1:8080, pid 4711`.
 pub(crate) fn news(server: &Server, now: Timestamp) -> String {
@@ -73,9 +73,14 @@ pub(crate) fn last_lines(exit: &Exit) -> Vec<String> {
 /// An error or warning with its source line, as the daemon drew it; else its place and message.
 pub(crate) fn diagnostic(diagnostic: &Diagnostic) -> String {
     let rendered = printable_lines(diagnostic.rendered.trim_end());
-    if !rendered.is_empty() {
-        return rendered;
+    match rendered.is_empty() {
+        true => brief(diagnostic),
+        false => rendered,
     }
+}
+
+/// An error or warning in one line: its place, its message, and what to write instead.
+pub(crate) fn brief(diagnostic: &Diagnostic) -> String {
     let mut text = String::new();
     if let Some(file) = &diagnostic.file {
         text.push_str(file);
@@ -89,6 +94,13 @@ pub(crate) fn diagnostic(diagnostic: &Diagnostic) -> String {
         text.push_str(&format!("; {help}"));
     }
     printable(&text)
+}
+
+/// Who had a change taken back, and why, as `beta: startup-timeout: not ready after 2m00s`.
+pub(crate) fn veto(veto: &Veto) -> String {
+    let detail = veto.detail.iter().map(|detail| format!(": {detail}"));
+    let detail: String = detail.collect();
+    printable(&format!("{}: {}{detail}", veto.server, veto.reason))
 }
 
 /// A number of bytes.
@@ -107,6 +119,33 @@ pub(crate) fn bytes(bytes: u64) -> String {
         format!("{bytes} B")
     } else {
         format!("{shown:.1} {unit}")
+    }
+}
+
+/// A number of bytes for a narrow column, in powers of 1024, as `4.4G`.
+pub(crate) fn short_bytes(bytes: u64) -> String {
+    scaled(bytes, 1024.0, ["K", "M", "G", "T"])
+}
+
+/// A count for a narrow column, in powers of 1000, as `7.6B`.
+pub(crate) fn short_count(count: u64) -> String {
+    scaled(count, 1000.0, ["K", "M", "B", "T"])
+}
+
+fn scaled(value: u64, step: f64, units: [&'static str; 4]) -> String {
+    let mut shown = value as f64;
+    let mut unit = "";
+    for larger in units {
+        if shown < step {
+            break;
+        }
+        shown /= step;
+        unit = larger;
+    }
+    // Two digits are enough to tell models apart; below ten the second is a decimal.
+    match unit.is_empty() || shown >= 9.95 {
+        true => format!("{shown:.0}{unit}"),
+        false => format!("{shown:.1}{unit}"),
     }
 }
 
@@ -195,5 +234,15 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(3 << 30), "3.0 GiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+
+    #[test]
+    fn narrow_columns_get_two_digits_and_a_letter() {
+        assert_eq!(short_bytes(0), "0");
+        assert_eq!(short_bytes(415_182_688), "396M");
+        assert_eq!(short_bytes(4_683_073_536), "4.4G");
+        assert_eq!(short_count(494_032_768), "494M");
+        assert_eq!(short_count(7_615_616_512), "7.6B");
+        assert_eq!(short_count(9_970_000_000), "10B");
     }
 }

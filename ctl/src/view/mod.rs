@@ -6,14 +6,22 @@
 
 mod config;
 mod fleet;
+mod generation;
+mod model;
+mod profile;
 mod record;
+mod reload;
 mod server;
 
 use jiff::Timestamp;
 
-pub(crate) use config::{Action, Config, ConfigState, Diagnostic, Reload, Verdict};
+pub(crate) use config::{Config, ConfigState, Diagnostic};
 pub(crate) use fleet::{Change, Servers, Status, Version};
+pub(crate) use generation::{Diff, Generation, Generations, Pruned, Restored, Verified};
+pub(crate) use model::{Model, Models, Scan};
+pub(crate) use profile::{Profile, ProfileText, Profiles};
 pub(crate) use record::{Event, Events, LogLine, Logs};
+pub(crate) use reload::{Action, Reload, Step, Verdict, Veto};
 pub(crate) use server::{Exit, Explanation, Server, State};
 
 /// A time of the API; `None` if it is absent or beyond what a clock can show.

@@ -91,6 +91,11 @@ pub(crate) struct Server {
     pub(crate) memory: Option<u64>,
     pub(crate) last_exit: Option<Exit>,
     pub(crate) notes: Vec<String>,
+    /// Bytes of main memory that are, or would be, reserved.
+    pub(crate) memory_needed: Option<u64>,
+    /// How that is known: `estimate`, `fit` or `observed`.
+    pub(crate) memory_source: Option<String>,
+    pub(crate) model_id: Option<String>,
 }
 
 impl Server {
@@ -122,6 +127,9 @@ impl From<v1::Server> for Server {
             memory: server.memory,
             last_exit: server.last_exit.map(Exit::from),
             notes: server.notes,
+            memory_needed: server.memory_needed,
+            memory_source: non_empty(server.memory_source),
+            model_id: server.model_id,
         }
     }
 }
@@ -173,6 +181,13 @@ pub(crate) struct Explanation {
     pub(crate) next_delay_seconds: Option<f64>,
     pub(crate) log_path: Option<String>,
     pub(crate) tree: Vec<u32>,
+    /// Bytes that are, or would be, reserved of each device's memory.
+    pub(crate) device_memory: BTreeMap<String, u64>,
+    /// Bytes of main memory that magid may give to servers.
+    pub(crate) memory_budget: u64,
+    /// What all servers have reserved of it.
+    pub(crate) memory_reserved: u64,
+    pub(crate) priority: i32,
 }
 
 impl Explanation {
@@ -193,6 +208,10 @@ impl Explanation {
                 .map(|delay| delay.seconds as f64 + f64::from(delay.nanos) / 1e9),
             log_path: non_empty(answer.log_path),
             tree: answer.tree,
+            device_memory: answer.device_memory.into_iter().collect(),
+            memory_budget: answer.memory_budget,
+            memory_reserved: answer.memory_reserved,
+            priority: answer.priority,
         })
     }
 }

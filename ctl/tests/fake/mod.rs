@@ -1,10 +1,17 @@
 //! A daemon that gives prepared answers, to see what magictl makes of them.
 
+mod stores;
+
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 
 use magi_proto::v1::daemon_service_server::{DaemonService, DaemonServiceServer};
+use magi_proto::v1::generation_service_server::GenerationServiceServer;
+use magi_proto::v1::model_service_server::ModelServiceServer;
+use magi_proto::v1::profile_service_server::ProfileServiceServer;
 use magi_proto::v1::server_service_server::{ServerService, ServerServiceServer};
 use magi_proto::v1::*;
 use tokio::net::UnixListener;
@@ -12,6 +19,8 @@ use tokio::runtime::Runtime;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
+
+pub(crate) use stores::Stores;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -33,11 +42,15 @@ pub(crate) struct Script {
     pub(crate) events: Vec<Event>,
     pub(crate) explanation: ExplainServerResponse,
     pub(crate) version: GetVersionResponse,
+    pub(crate) stores: Stores,
+    /// The last request that was answered with [`Script::answer`], as it is debugged.
+    pub(crate) asked: Arc<Mutex<String>>,
 }
 
 /// The daemon, for as long as this lives.
 pub(crate) struct Fake {
     socket: PathBuf,
+    asked: Arc<Mutex<String>>,
     _dir: tempfile::TempDir,
     _runtime: Runtime,
 }
@@ -49,12 +62,17 @@ impl Fake {
         let socket = dir.path().join("magid.sock");
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(async { UnixListener::bind(&socket).unwrap() });
+        let asked = script.asked.clone();
         let server = tonic::transport::Server::builder()
             .add_service(DaemonServiceServer::new(script.clone()))
+            .add_service(ModelServiceServer::new(script.clone()))
+            .add_service(ProfileServiceServer::new(script.clone()))
+            .add_service(GenerationServiceServer::new(script.clone()))
             .add_service(ServerServiceServer::new(script));
         runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
         Self {
             socket,
+            asked,
             _dir: dir,
             _runtime: runtime,
         }
@@ -70,6 +88,13 @@ impl Fake {
     /// Runs `magictl` to its end.
     pub(crate) fn magictl(&self, args: &[&str]) -> Run {
         Run::new(self.command(args).output().unwrap())
+    }
+
+    /// Runs `magictl`, and tells what it asked for last.
+    pub(crate) fn asked(&self, args: &[&str]) -> String {
+        let run = self.magictl(args);
+        assert_eq!(run.exit, Some(0), "{run:?}");
+        self.asked.lock().unwrap().clone()
     }
 }
 
@@ -109,6 +134,12 @@ impl Script {
         }
     }
 
+    /// As [`Script::read`], and notes the request.
+    fn answer<T>(&self, request: Request<impl Debug>, answer: T) -> Answer<T> {
+        *self.asked.lock().unwrap() = format!("{:?}", request.into_inner());
+        self.read(answer)
+    }
+
     async fn change(&self) -> Vec<Server> {
         match &self.changed {
             Some(servers) => servers.clone(),
@@ -133,8 +164,8 @@ impl DaemonService for Script {
         self.read(self.version.clone())
     }
 
-    async fn reload(&self, _: Request<ReloadRequest>) -> Answer<ReloadResponse> {
-        self.read(self.reload.clone())
+    async fn reload(&self, request: Request<ReloadRequest>) -> Answer<ReloadResponse> {
+        self.answer(request, self.reload.clone())
     }
 
     async fn watch_events(
@@ -196,22 +227,28 @@ impl ServerService for Script {
         self.read(self.explanation.clone())
     }
 
-    async fn start_servers(&self, _: Request<StartServersRequest>) -> Answer<StartServersResponse> {
+    async fn start_servers(
+        &self,
+        request: Request<StartServersRequest>,
+    ) -> Answer<StartServersResponse> {
         let servers = self.change().await;
-        self.read(StartServersResponse { servers })
+        self.answer(request, StartServersResponse { servers })
     }
 
-    async fn stop_servers(&self, _: Request<StopServersRequest>) -> Answer<StopServersResponse> {
+    async fn stop_servers(
+        &self,
+        request: Request<StopServersRequest>,
+    ) -> Answer<StopServersResponse> {
         let servers = self.change().await;
-        self.read(StopServersResponse { servers })
+        self.answer(request, StopServersResponse { servers })
     }
 
     async fn restart_servers(
         &self,
-        _: Request<RestartServersRequest>,
+        request: Request<RestartServersRequest>,
     ) -> Answer<RestartServersResponse> {
         let servers = self.change().await;
-        self.read(RestartServersResponse { servers })
+        self.answer(request, RestartServersResponse { servers })
     }
 
     async fn tail_logs(&self, request: Request<TailLogsRequest>) -> Answer<Self::TailLogsStream> {
