@@ -10,7 +10,6 @@ use std::process::Stdio;
 use fake::{Fake, Run, Script, magictl};
 use magi_proto::v1::{self, ServerState};
 use tonic::Code;
-use tonic_types::{ErrorDetails, StatusExt};
 
 fn server(name: &str, state: ServerState) -> v1::Server {
     v1::Server {
@@ -112,15 +111,7 @@ fn reason_codes_of_the_daemon_become_exit_statuses() {
         (Code::Unavailable, "shutting-down", 75),
         (Code::InvalidArgument, "invalid-argument", 2),
     ] {
-        let details = ErrorDetails::with_error_info(reason, "magi", []);
-        let fake = Fake::new(Script {
-            refusal: Some(tonic::Status::with_error_details(
-                code,
-                "cannot do it",
-                details,
-            )),
-            ..Default::default()
-        });
+        let fake = Fake::refusing(code, reason, "cannot do it", &[]);
         let run = fake.magictl(&["explain", "alpha"]);
         assert_eq!(run.exit, Some(exit), "{reason}");
         assert_eq!(run.stderr, "magictl: cannot do it\n");

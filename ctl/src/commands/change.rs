@@ -106,7 +106,8 @@ pub(super) fn tell_ending(exit: &Exit) {
 /// Whether the last exit is about the incarnation in question, and not about an earlier one.
 fn has_ended(server: &Server) -> bool {
     match server.state {
-        State::Failed | State::Backoff | State::Stopped => true,
+        State::Failed | State::Backoff => true,
+        State::Stopped => !server.waits_for_memory(),
         State::Starting | State::Ready | State::Draining | State::Stopping | State::Unknown => {
             false
         }

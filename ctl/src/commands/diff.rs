@@ -70,3 +70,26 @@ fn colour_of(line: &str) -> Option<Colour> {
         Some(_) | None => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_is_green_and_what_went_is_red() {
+        let colours = [
+            "+++ b",
+            "--- a",
+            "@@ -1 +1 @@",
+            "+b = 1",
+            "-a = 1",
+            " c = 1",
+            "",
+        ]
+        .map(colour_of);
+        let dim = Some(Colour::Dim);
+        let [green, red] = [Some(Colour::Green), Some(Colour::Red)];
+        assert_eq!(colours, [dim, dim, dim, green, red, None, None]);
+        assert_eq!(painted("+\u{1b}[2Jb", true), "\u{1b}[32m+b\u{1b}[0m");
+    }
+}

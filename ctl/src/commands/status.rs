@@ -100,45 +100,48 @@ pub(super) fn render(status: &Status, width: usize, colours: bool, now: Timestam
 
 /// What is wrong, if the files on disk are not what runs.
 fn head(status: &Status, width: usize, colours: bool, now: Timestamp) -> Vec<String> {
-    let config = &status.config;
+    match status.config.state {
+        ConfigState::Applied | ConfigState::NoProfile | ConfigState::Unknown => Vec::new(),
+        ConfigState::Invalid => invalid(&status.config, width, colours, now),
+        ConfigState::Vetoed => vetoed(status, width, colours, now),
+    }
+}
+
+fn invalid(config: &Config, width: usize, colours: bool, now: Timestamp) -> Vec<String> {
     let since = config.since.map_or_else(String::new, |since| {
         format!(" for {}", times::since(since, now))
     });
-    match config.state {
-        ConfigState::Applied | ConfigState::NoProfile | ConfigState::Unknown => Vec::new(),
-        ConfigState::Invalid => {
-            let title = format!(
-                "the configuration on disk is invalid{since}; the last good one stays in force:"
-            );
-            let mut lines = alarm(&title, width, colours);
-            for error in &config.errors {
-                lines.extend(words::diagnostic(error).lines().map(str::to_owned));
-                lines.push(String::new());
-            }
-            lines
-        }
-        ConfigState::Vetoed => {
-            let stays = status.generation.map_or_else(
-                || "the last good one".to_owned(),
-                |number| format!("generation {number}"),
-            );
-            let title = format!(
-                "the configuration on disk is not what runs{since}: a server did not get ready \
-                 with it, and {stays} stays in force:"
-            );
-            let mut lines = alarm(&title, width, colours);
-            for veto in &config.vetoes {
-                lines.extend(wrap(&words::veto(veto), width));
-            }
-            lines.push(String::new());
-            lines.extend(wrap(
-                "mend the file, or try it again with `magictl reload`",
-                width,
-            ));
-            lines.push(String::new());
-            lines
-        }
+    let title =
+        format!("the configuration on disk is invalid{since}; the last good one stays in force:");
+    let mut lines = alarm(&title, width, colours);
+    for error in &config.errors {
+        lines.extend(words::diagnostic(error).lines().map(str::to_owned));
+        lines.push(String::new());
     }
+    lines
+}
+
+fn vetoed(status: &Status, width: usize, colours: bool, now: Timestamp) -> Vec<String> {
+    let config = &status.config;
+    let ago = config.since.map_or_else(String::new, |since| {
+        format!(" {} ago", times::since(since, now))
+    });
+    let stays = status.generation.map_or_else(
+        || "the last good one".to_owned(),
+        |number| format!("generation {number}"),
+    );
+    let title = format!(
+        "the configuration on disk was taken back{ago}, because a server did not get ready with \
+         it; {stays} stays in force:"
+    );
+    let mut lines = alarm(&title, width, colours);
+    for veto in &config.vetoes {
+        lines.extend(wrap(&words::veto(veto), width));
+    }
+    let advice = "mend the file, or try it again with `magictl reload`";
+    lines.extend(wrap(advice, width));
+    lines.push(String::new());
+    lines
 }
 
 /// What nobody should overlook, and an empty line.

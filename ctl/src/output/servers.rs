@@ -50,7 +50,7 @@ fn remarks(server: &Server, now: Timestamp) -> Vec<Cell> {
 
 /// What a server that could run would need. One that waits for memory says so with its own numbers.
 fn needs(server: &Server) -> String {
-    let is_idle = server.state == State::Stopped && server.reason != "waiting-for-memory";
+    let is_idle = server.state == State::Stopped && !server.waits_for_memory();
     let needed = server.memory_needed.filter(|_| is_idle);
     needed.map_or_else(String::new, |bytes| {
         format!("; needs {}", words::bytes(bytes))

@@ -103,6 +103,11 @@ impl Server {
     pub(crate) fn is_called(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
+
+    /// Whether it should run, and is started when there is room for it.
+    pub(crate) fn waits_for_memory(&self) -> bool {
+        self.reason == "waiting-for-memory"
+    }
 }
 
 impl From<v1::Server> for Server {

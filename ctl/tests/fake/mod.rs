@@ -2,6 +2,7 @@
 
 mod stores;
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -18,7 +19,8 @@ use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 pub(crate) use stores::Stores;
 
@@ -76,6 +78,30 @@ impl Fake {
             _dir: dir,
             _runtime: runtime,
         }
+    }
+
+    /// Starts one of which only the stores are asked.
+    pub(crate) fn with(stores: Stores) -> Self {
+        Self::new(Script {
+            stores,
+            ..Default::default()
+        })
+    }
+
+    /// Starts one that refuses everything.
+    pub(crate) fn refusing(
+        code: Code,
+        reason: &str,
+        message: &str,
+        metadata: &[(&str, &str)],
+    ) -> Self {
+        let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        let metadata: HashMap<_, _> = metadata.iter().map(owned).collect();
+        let details = ErrorDetails::with_error_info(reason, "magi", metadata);
+        Self::new(Script {
+            refusal: Some(Status::with_error_details(code, message, details)),
+            ..Default::default()
+        })
     }
 
     /// `magictl` that talks to it.
