@@ -1,5 +1,6 @@
 //! magid.toml.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
+use crate::gguf::TierRule;
 use crate::lifecycle::{LivenessRules, RestartPolicy};
 
 /// What magid.toml, the environment and the defaults make together.
@@ -24,12 +26,20 @@ pub struct DaemonConfig {
     pub profiles_dir: PathBuf,
     /// Where models are looked for, in this order.
     pub scan_paths: Vec<ScanPath>,
+    /// The file with what is known of them, and with what the user says of them.
+    pub registry: PathBuf,
+    /// What makes a tier of a model's size.
+    pub tiers: TierRule,
     /// How servers are run.
     pub llama_server: LlamaServerConfig,
     /// How they are restarted, unless their profile says otherwise.
     pub restart: RestartPolicy,
     /// How a hang is noticed.
     pub liveness: LivenessRules,
+    /// How much memory servers may take.
+    pub memory: MemoryConfig,
+    /// What becomes of a change after which a server does not get ready.
+    pub on_failure: OnFailure,
     /// What is kept of their output.
     pub logs: Logs,
 }
@@ -94,6 +104,47 @@ pub enum ConcurrentStarts {
     Limited(NonZeroU32),
 }
 
+/// `[memory]`: how much memory servers may take together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// Main memory.
+    pub ram: RamBudget,
+    /// Memory of devices.
+    pub vram: VramBudget,
+    /// So many servers may be loaded at a time. 0: any number.
+    pub max_loaded: u32,
+}
+
+/// How much main memory servers may take together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RamBudget {
+    /// What there is, with a reserve.
+    #[default]
+    Auto,
+    /// So many bytes.
+    Bytes(u64),
+}
+
+/// How much memory of devices servers may take together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum VramBudget {
+    /// What each device has, with a reserve.
+    #[default]
+    Auto,
+    /// So many bytes of each of these, by the name that llama-server gives it. At least one.
+    Devices(BTreeMap<String, u64>),
+}
+
+/// What becomes of a change after which a new or replaced server does not get ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is taken back: the generation before it is restored.
+    #[default]
+    Rollback,
+    /// It stays, and that server is in backoff or failed.
+    Keep,
+}
+
 /// `[logs]`: what is kept of the output of servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logs {
@@ -146,22 +197,29 @@ pub fn restart_only_differences(old: &DaemonConfig, new: &DaemonConfig) -> Vec<S
         runtime_dir,
         log_dir,
         profiles_dir,
+        registry,
         // Part of the transaction: a change activates the other profile.
         active_profile: _,
         // Looked at whenever a model is resolved.
         scan_paths: _,
+        tiers: _,
         // What the next start, replace or stop uses.
         llama_server: _,
         restart: _,
         liveness: _,
         logs: _,
+        // What the next start reserves.
+        memory: _,
+        // What the next change is judged by.
+        on_failure: _,
     } = new;
-    // Held open, watched or locked for as long as magid runs.
+    // Held open, watched, locked or written for as long as magid runs.
     let held = [
         ("state_dir", &old.state_dir, state_dir),
         ("runtime_dir", &old.runtime_dir, runtime_dir),
         ("log_dir", &old.log_dir, log_dir),
         ("profiles_dir", &old.profiles_dir, profiles_dir),
+        ("models.registry", &old.registry, registry),
     ];
     let differing = held.into_iter().filter(|(_, old, new)| old != new);
     differing.map(|(key, _, _)| key.to_owned()).collect()

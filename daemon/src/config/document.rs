@@ -26,6 +26,9 @@ const MAX_RECOVERED: usize = 64 * 1024;
 /// The longest list.
 const MAX_ITEMS: usize = 1000;
 
+/// The most alternatives of a value. Each of them is compared with each model.
+const MAX_ALTERNATIVES: usize = 100;
+
 /// One table of a file, or an empty one that stands for a table that is not there.
 pub(super) struct Table<'t> {
     entries: Option<&'t DeTable<'t>>,
@@ -181,6 +184,36 @@ impl<'t> Table<'t> {
                 .filter_map(|item| read(&context, item, report))
                 .collect(),
         )
+    }
+
+    /// The values of `key`, which may be one or several in a list. Empty: there is no such key.
+    pub(super) fn alternatives<T: Value>(
+        &mut self,
+        key: &'static str,
+        report: &mut Report<'_>,
+    ) -> Vec<T> {
+        let Some(value) = self.raw(key) else {
+            return Vec::new();
+        };
+        let values = match value.get_ref().as_array() {
+            Some(items) if (1..=MAX_ALTERNATIVES).contains(&items.len()) => {
+                let context = format!("`{key}` cannot contain");
+                let items = items.iter();
+                items
+                    .filter_map(|item| read(&context, item, report))
+                    .collect()
+            }
+            Some(items) => {
+                report.error(
+                    value.span(),
+                    format!("`{key}` cannot have {} items", items.len()),
+                    format!("write 1 to {MAX_ALTERNATIVES}, or leave the key out"),
+                );
+                Vec::new()
+            }
+            None => Vec::from_iter(read(&format!("`{key}` cannot be"), value, report)),
+        };
+        values.into_iter().map(Spanned::into_inner).collect()
     }
 
     /// The table at `key`.

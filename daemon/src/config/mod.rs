@@ -5,38 +5,47 @@
 //! 1. [`Locations::find`] says where magid.toml is.
 //! 2. [`parse_daemon`] makes a [`DaemonConfig`] of it, so that the shell knows where the profiles are
 //!    and which one is active.
-//! 3. [`parse_profile`] makes a [`Profile`] of that one's text.
+//! 3. [`parse_profile`] makes a [`Profile`] of that one's text; without any there is [`builtin()`].
+//! 4. [`Profile::expand`] makes servers of it for the models that there are.
 //!
 //! Each answers with a value or with everything that is wrong: [`Diagnostic`]s with the place in the
 //! file and what to write instead. Values hold no default that is not filled in and no place that
 //! takes part in a comparison, so two configurations that mean the same are equal: comments, white
 //! space, the order of keys and a default made explicit change nothing.
 
+mod builtin;
 mod daemon;
 mod diagnostic;
 mod document;
 mod environment;
+mod glob;
+mod layer;
 mod locations;
 mod owned;
 mod profile;
 mod read_daemon;
 mod read_profile;
+mod read_select;
 mod restart;
+mod select;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use builtin::{BUILTIN, BUILTIN_TEXT, builtin};
 pub use daemon::{
-    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, ParsedDaemon,
-    ScanPath, restart_only_differences,
+    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, MemoryConfig,
+    OnFailure, ParsedDaemon, RamBudget, ScanPath, VramBudget, restart_only_differences,
 };
 pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
 pub use environment::{Environment, LogLevel};
+pub use glob::Glob;
 pub use locations::{LocationInput, Locations};
-pub use profile::{ParsedProfile, Profile, ServerConfig};
+pub use profile::{ParsedProfile, Profile, Replace, ServerConfig};
 pub use read_daemon::parse_daemon;
 pub use read_profile::{MAX_SERVERS, is_blank, parse_profile};
+pub use select::{Candidate, Select, Template};
 pub use settings::Settings;
 
 /// All of it: what magid runs by.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::diagnostic::{Diagnostic, Origin};
+use super::select::Select;
 use super::settings::Settings;
 use crate::lifecycle::RestartPolicy;
 use crate::name::{Alias, ServerName};
@@ -17,8 +18,10 @@ pub struct Profile {
     pub description: Option<String>,
     /// The file.
     pub path: PathBuf,
-    /// The servers.
+    /// The servers that are written down.
     pub servers: BTreeMap<ServerName, ServerConfig>,
+    /// Which models have servers too, in the order of the file: the first that matches a model has it.
+    pub selects: Vec<Select>,
 }
 
 /// One server, as its profile and magid.toml define it.
@@ -30,10 +33,15 @@ pub struct ServerConfig {
     pub name: ServerName,
     /// Its other names, in the order of the file.
     pub aliases: Vec<Alias>,
-    /// What the profile calls the model: a path, or the name of a file under a scan path.
+    /// What the profile calls the model: its name in the registry, the name of a file under a scan
+    /// path, or a path.
     pub model: String,
     /// Whether it runs without being asked for.
     pub autostart: bool,
+    /// Its place among those that want to start: higher ones come first.
+    pub priority: i32,
+    /// How a new incarnation takes the place of the old one.
+    pub replace: Replace,
     /// Its port, if it is always the same.
     pub port: Option<u16>,
     /// The flags that have a key.
@@ -52,6 +60,19 @@ pub struct ServerConfig {
     pub model_at: Origin,
 }
 
+/// How a new incarnation takes the place of the old one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replace {
+    /// [`Replace::BlueGreen`] if the port is not fixed and there is memory for both, else
+    /// [`Replace::DrainRestart`].
+    #[default]
+    Auto,
+    /// The new one gets ready on another port, then the old one is drained and stopped.
+    BlueGreen,
+    /// The old one is drained and stopped, then the new one is started.
+    DrainRestart,
+}
+
 /// What [`parse_profile`](super::parse_profile) made out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedProfile {
@@ -68,6 +89,8 @@ impl PartialEq for ServerConfig {
             aliases,
             model,
             autostart,
+            priority,
+            replace,
             port,
             settings,
             args,
@@ -81,6 +104,8 @@ impl PartialEq for ServerConfig {
             && *aliases == other.aliases
             && *model == other.model
             && *autostart == other.autostart
+            && *priority == other.priority
+            && *replace == other.replace
             && *port == other.port
             && *settings == other.settings
             && *args == other.args

@@ -9,8 +9,8 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::daemon::{
-    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, ParsedDaemon,
-    ScanPath,
+    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, MemoryConfig,
+    OnFailure, ParsedDaemon, ScanPath,
 };
 use super::diagnostic::{Diagnostic, Report, SourceFile};
 use super::document::{Table, parse};
@@ -18,7 +18,7 @@ use super::environment::{Environment, Overrides};
 use super::locations::{Locations, beside, binary};
 use super::restart::RestartKeys;
 use super::value::{Ports, Positive, Size, Text};
-
+use crate::gguf::TierRule;
 use crate::lifecycle::{LivenessRules, RestartPolicy};
 use crate::name::ServerName;
 
@@ -82,8 +82,8 @@ impl Reader<'_, '_> {
         let runtime_dir = dir("runtime_dir", locations.runtime_dir);
         let log_dir = dir("log_dir", locations.log_dir);
         let profiles_dir = dir("profiles_dir", locations.profiles_dir);
-        let models = root.table("models", report);
-        let scan_paths = self.scan_paths(models, report).unwrap_or_else(|| {
+        let mut models = root.table("models", report);
+        let scan_paths = self.scan_paths(&mut models, report).unwrap_or_else(|| {
             let defaults = locations.default_scan_paths.into_iter();
             defaults
                 .map(|path| ScanPath {
@@ -92,14 +92,21 @@ impl Reader<'_, '_> {
                 })
                 .collect()
         });
+        let registry = self.registry(&mut models, report);
+        let tiers = tiers(models.table("tiers", report), report);
+        models.finish(report);
         let llama_server = root.table("llama_server", report);
         let llama_server = self.llama_server(llama_server, report);
         let restart = RestartKeys::read(root.table("restart", report), report);
         let liveness = liveness(root.table("liveness", report), report);
+        let memory = memory(root.table("memory", report), report);
+        let on_failure = on_failure(root.table("reload", report), report);
         let logs = logs(root.table("logs", report), report);
         root.finish(report);
         DaemonConfig {
             active_profile,
+            registry: locations.state_dir.join(registry),
+            tiers,
             state_dir: locations.state_dir,
             runtime_dir,
             log_dir,
@@ -108,6 +115,8 @@ impl Reader<'_, '_> {
             llama_server,
             restart: restart.apply(&RestartPolicy::default(), report),
             liveness,
+            memory,
+            on_failure,
             logs,
         }
     }
@@ -153,11 +162,10 @@ impl Reader<'_, '_> {
 
     fn scan_paths(
         &mut self,
-        mut models: Table<'_>,
+        models: &mut Table<'_>,
         report: &mut Report<'_>,
     ) -> Option<Vec<ScanPath>> {
         let written = models.list::<PathBuf>("scan_paths", report);
-        models.finish(report);
         let written = written.map(|paths| {
             paths
                 .into_iter()
@@ -189,6 +197,16 @@ impl Reader<'_, '_> {
                 })
                 .collect(),
         )
+    }
+
+    /// The file of the registry, if it is relative to the state directory.
+    fn registry(&mut self, models: &mut Table<'_>, report: &mut Report<'_>) -> PathBuf {
+        let written = models.get::<PathBuf>("registry", report);
+        let variable: Option<PathBuf> = self.overrides.take("models.registry", &["REGISTRY_PATH"]);
+        variable
+            .map(|path| self.locations.current_dir.join(path))
+            .or(written.map(Spanned::into_inner))
+            .unwrap_or_else(|| "model_registry.json".into())
     }
 
     fn llama_server(&mut self, mut table: Table<'_>, report: &mut Report<'_>) -> LlamaServerConfig {
@@ -287,6 +305,50 @@ fn liveness(mut table: Table<'_>, report: &mut Report<'_>) -> LivenessRules {
     };
     table.finish(report);
     liveness
+}
+
+fn tiers(mut table: Table<'_>, report: &mut Report<'_>) -> TierRule {
+    let default = TierRule::default();
+    let fast = table.get::<Size>("fast", report);
+    let balanced = table.get::<Size>("balanced", report);
+    table.finish(report);
+    let written = fast.as_ref().or(balanced.as_ref()).map(Spanned::span);
+    let bytes = |size: Option<Spanned<Size>>, default| size.map_or(default, |s| s.into_inner().0);
+    let rule = TierRule {
+        fast: bytes(fast, default.fast),
+        balanced: bytes(balanced, default.balanced),
+    };
+    if let Some(span) = written
+        && rule.fast > rule.balanced
+    {
+        report.error(
+            span,
+            format!(
+                "`fast` ({} bytes) cannot be larger than `balanced` ({} bytes)",
+                rule.fast, rule.balanced
+            ),
+            "make the first size the smaller one",
+        );
+    }
+    rule
+}
+
+fn memory(mut table: Table<'_>, report: &mut Report<'_>) -> MemoryConfig {
+    let ram = table.get("ram", report).map(Spanned::into_inner);
+    let vram = table.get("vram", report).map(Spanned::into_inner);
+    let max_loaded = table.get("max_loaded", report).map(Spanned::into_inner);
+    table.finish(report);
+    MemoryConfig {
+        ram: ram.unwrap_or_default(),
+        vram: vram.unwrap_or_default(),
+        max_loaded: max_loaded.unwrap_or_default(),
+    }
+}
+
+fn on_failure(mut table: Table<'_>, report: &mut Report<'_>) -> OnFailure {
+    let on_failure = table.get("on_failure", report).map(Spanned::into_inner);
+    table.finish(report);
+    on_failure.unwrap_or_default()
 }
 
 fn logs(mut table: Table<'_>, report: &mut Report<'_>) -> Logs {

@@ -1,25 +1,26 @@
 //! Reads profiles.
 //!
-//! What a server does not say, `[defaults]` says for it. Values and lists are replaced as a whole,
-//! the tables `env` and `restart` key by key.
+//! What a server or a `[[select]]` does not say, `[defaults]` says for it. Values and lists are
+//! replaced as a whole, the tables `env` and `restart` key by key.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::num::NonZeroU16;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::builtin::BUILTIN;
 use super::daemon::DaemonConfig;
 use super::diagnostic::{Diagnostic, Report, SourceFile, quote};
-use super::document::{Entry, Table, parse, read, unknown_key};
-use super::locations::{beside, binary};
-use super::owned::{check_args, check_env, check_repeated};
-use super::profile::{ParsedProfile, Profile, ServerConfig};
-use super::restart::RestartKeys;
-use super::settings::{self, Key, SettingKeys, Settings};
+use super::document::{Entry, Table, parse, unknown_key};
+use super::layer::Layer;
+use super::locations::beside;
+use super::profile::{ParsedProfile, Profile, Replace, ServerConfig};
+use super::read_select;
+use super::settings::Key;
 use super::value::ModelName;
 use crate::lifecycle::RestartPolicy;
 use crate::name::{Alias, ServerName};
@@ -28,10 +29,7 @@ use crate::name::{Alias, ServerName};
 pub const MAX_SERVERS: usize = 1000;
 
 /// What `[defaults]` says is copied into each server; this much may all copies take, in bytes.
-const MAX_COPIES: usize = 16 * 1024 * 1024;
-
-/// What an argument or a variable takes beside its text, in bytes.
-const ITEM: usize = 64;
+pub(super) const MAX_COPIES: usize = 16 * 1024 * 1024;
 
 /// Reads a profile. `name` is the stem of its file.
 ///
@@ -43,6 +41,21 @@ pub fn parse_profile(
     file: &SourceFile,
     daemon: &DaemonConfig,
 ) -> Result<ParsedProfile, Vec<Diagnostic>> {
+    if name == BUILTIN {
+        let origin = Report::new(file).origin(0..0);
+        let message = format!("a file cannot be the profile `{BUILTIN}`: magid has it without one");
+        let error = Diagnostic::error(message, "give the file another name");
+        return Err(vec![error.at(origin)]);
+    }
+    read_text(name, file, &daemon.restart)
+}
+
+/// Reads a profile, whatever it is called.
+pub(super) fn read_text(
+    name: &str,
+    file: &SourceFile,
+    restart: &RestartPolicy,
+) -> Result<ParsedProfile, Vec<Diagnostic>> {
     let mut report = Report::new(file);
     let tree = parse(&file.text, &mut report);
     let mut root = Table::new(&tree);
@@ -51,24 +64,28 @@ pub fn parse_profile(
         .map(Spanned::into_inner);
     let base = beside(&file.path);
     let defaults_at = root.raw("defaults").map_or(0..0, Spanned::span);
-    let defaults = Layer::defaults(root.table("defaults", &mut report), base, &mut report);
-    defaults.check(&daemon.restart, &mut report);
+    let defaults = defaults(root.table("defaults", &mut report), base, &mut report);
+    defaults.check(restart, &mut report);
     let reader = Reader {
         base,
-        restart: &daemon.restart,
+        restart,
         defaults,
         defaults_at,
     };
-    let servers = root.raw("servers").map_or_else(Vec::new, |value| {
-        Table::at("servers", value, "write [servers.NAME]", &mut report).entries()
-    });
-    let servers = reader.servers(&servers, &mut report);
+    let written = server_entries(&mut root, &mut report);
+    let selecting = read_select::entries(&mut root, &mut report);
+    let mut servers = BTreeMap::new();
+    let mut selects = Vec::new();
+    if reader.may_copy(written.len() + selecting.len(), &mut report) {
+        servers = reader.servers(&written, &mut report);
+        selects = read_select::read(&selecting, base, restart, &reader.defaults, &mut report);
+    }
     finish_root(root, &mut report);
     let mut warnings = Vec::new();
-    if servers.is_empty() {
+    if servers.is_empty() && selects.is_empty() {
         warnings.push(Diagnostic::warning(
             format!("the profile {} has no servers", quote(name)),
-            "write [servers.NAME] with a `model`",
+            "write [servers.NAME] with a `model`, or [[select]]",
         ));
     }
     let profile = report.finish(Profile {
@@ -76,6 +93,7 @@ pub fn parse_profile(
         description,
         path: file.path.clone(),
         servers,
+        selects,
     })?;
     Ok(ParsedProfile { profile, warnings })
 }
@@ -87,15 +105,20 @@ pub fn is_blank(text: &str) -> bool {
     text.trim_start_matches('\u{feff}').trim().is_empty()
 }
 
-/// What one table says about a server, or `[defaults]` about all of them.
-#[derive(Clone, Debug, Default)]
-struct Layer {
-    settings: SettingKeys,
-    autostart: Option<bool>,
-    args: Option<Vec<Spanned<String>>>,
-    env: BTreeMap<String, (Range<usize>, String)>,
-    llama_server: Option<PathBuf>,
-    restart: RestartKeys,
+fn server_entries<'t>(root: &mut Table<'t>, report: &mut Report<'_>) -> Vec<Entry<'t>> {
+    let Some(value) = root.raw("servers") else {
+        return Vec::new();
+    };
+    let entries = Table::at("servers", value, "write [servers.NAME]", report).entries();
+    let Some(entry) = entries.get(MAX_SERVERS) else {
+        return entries;
+    };
+    report.error(
+        entry.key_span.clone(),
+        format!("cannot have {} servers", entries.len()),
+        format!("{MAX_SERVERS} are allowed in a profile"),
+    );
+    Vec::new()
 }
 
 /// A server with the places that are needed to compare it with others.
@@ -113,104 +136,26 @@ struct Reader<'a> {
     defaults_at: Range<usize>,
 }
 
-impl Layer {
-    fn read(table: &mut Table<'_>, base: &Path, report: &mut Report<'_>) -> Self {
-        let layer = Self {
-            autostart: table.get("autostart", report).map(Spanned::into_inner),
-            settings: settings::read(table, base, report),
-            args: table.list("args", report),
-            env: env(table.table("env", report), report),
-            llama_server: table
-                .get::<PathBuf>("llama_server", report)
-                .map(|path| binary(base, path.into_inner())),
-            restart: RestartKeys::read(table.table("restart", report), report),
-        };
-        check_args(layer.args.as_deref().unwrap_or_default(), report);
-        check_env(&layer.env, report);
-        layer
-    }
-
-    fn defaults(mut table: Table<'_>, base: &Path, report: &mut Report<'_>) -> Self {
-        let layer = Self::read(&mut table, base, report);
-        for entry in table.unknown() {
-            match entry.key {
-                "model" | "aliases" | "port" => report.error(
-                    entry.key_span,
-                    format!("`{}` cannot be a default", entry.key),
-                    "write it in each server",
-                ),
-                _ => {
-                    unknown_server_key(None, &entry, &table, report);
-                }
-            }
-        }
-        layer
-    }
-
-    /// Checks what these keys say together, and makes the restart policy of them.
-    fn check(&self, restart: &RestartPolicy, report: &mut Report<'_>) -> RestartPolicy {
-        check_repeated(
-            self.args.as_deref().unwrap_or_default(),
-            &self.settings,
-            report,
-        );
-        settings::check(&self.settings, report);
-        self.restart.apply(restart, report)
-    }
-
-    /// What a copy of these keys takes, in bytes, more or less.
-    fn size(&self) -> usize {
-        let settings = self.settings.values().map(|value| value.get_ref().len());
-        let args = self.args.iter().flatten().map(|arg| arg.get_ref().len());
-        let env = self.env.iter();
-        let env = env.map(|(name, (_, value))| name.len() + value.len());
-        settings
-            .chain(args)
-            .chain(env)
-            .map(|text| text + ITEM)
-            .sum()
-    }
-
-    /// These keys, and those of `defaults` that are not among them.
-    fn over(self, defaults: &Self) -> Self {
-        let mut settings = defaults.settings.clone();
-        settings.extend(self.settings);
-        let mut env = defaults.env.clone();
-        env.extend(self.env);
-        Self {
-            settings,
-            autostart: self.autostart.or(defaults.autostart),
-            args: self.args.or_else(|| defaults.args.clone()),
-            env,
-            llama_server: self.llama_server.or_else(|| defaults.llama_server.clone()),
-            restart: self.restart.or(&defaults.restart),
-        }
-    }
-}
-
 impl Reader<'_> {
+    /// Whether so many servers and selects may have a copy of the defaults.
+    fn may_copy(&self, count: usize, report: &mut Report<'_>) -> bool {
+        let size = self.defaults.size();
+        let may = size.saturating_mul(count) <= MAX_COPIES;
+        if !may {
+            report.error(
+                self.defaults_at.clone(),
+                format!("cannot copy `[defaults]` into {count} servers: {size} bytes for each"),
+                format!("{MAX_COPIES} bytes are allowed in all: write less, or in the servers that need it"),
+            );
+        }
+        may
+    }
+
     fn servers(
         &self,
         entries: &[Entry<'_>],
         report: &mut Report<'_>,
     ) -> BTreeMap<ServerName, ServerConfig> {
-        if let Some(entry) = entries.get(MAX_SERVERS) {
-            report.error(
-                entry.key_span.clone(),
-                format!("cannot have {} servers", entries.len()),
-                format!("{MAX_SERVERS} are allowed in a profile"),
-            );
-            return BTreeMap::new();
-        }
-        let size = self.defaults.size();
-        if size.saturating_mul(entries.len()) > MAX_COPIES {
-            report.error(
-                self.defaults_at.clone(),
-                format!("cannot copy `[defaults]` into {} servers: {size} bytes for each", entries.len()),
-                format!("{MAX_COPIES} bytes are allowed in all: write less, or in the servers that need it"),
-            );
-            return BTreeMap::new();
-        }
         let mut servers = Vec::new();
         for entry in entries {
             let key = format!("servers.{}", quote(entry.key));
@@ -233,11 +178,19 @@ impl Reader<'_> {
         mut table: Table<'_>,
         report: &mut Report<'_>,
     ) -> Option<Located> {
-        let layer = Layer::read(&mut table, self.base, report).over(&self.defaults);
+        let own = Layer::read(&mut table, self.base, report);
+        let own_replace = own.replace.as_ref().map(Spanned::span);
+        let layer = own.over(&self.defaults);
         let restart = layer.check(self.restart, report);
         let model = table.get::<ModelName>("model", report);
         let aliases = aliases(&mut table, report);
         let port = table.get::<NonZeroU16>("port", report);
+        check_replace(
+            &layer,
+            own_replace,
+            port.as_ref().map(Spanned::span),
+            report,
+        );
         let mut split = false;
         for unknown in table.unknown() {
             split |= unknown_server_key(Some(entry.key), &unknown, &table, report);
@@ -246,7 +199,8 @@ impl Reader<'_> {
             if split {
                 return None;
             }
-            let help = "write `model`: a path, or the name of a file under a scan path";
+            let help =
+                "write `model`: its name in `magictl models list`, a path, or the name of a file";
             let message = format!("the server {} has no model", quote(entry.key));
             report.error(entry.key_span.clone(), message, help);
         }
@@ -257,52 +211,67 @@ impl Reader<'_> {
         // Without a model there is an error already, but ports and aliases count all the same.
         let model =
             model.unwrap_or_else(|| Spanned::new(entry.key_span.clone(), ModelName(String::new())));
+        let defined_at = report.origin(entry.key_span.clone());
+        let model_at = report.origin(model.span());
+        let server = layer.template(true, restart);
+        let server = server.server(name.ok()?, model.into_inner().0, defined_at);
         Some(Located {
             name_span: entry.key_span.clone(),
             port: port.as_ref().map(Spanned::span),
             config: ServerConfig {
-                name: name.ok()?,
                 aliases: aliases
                     .iter()
                     .map(|alias| alias.get_ref().clone())
                     .collect(),
-                autostart: layer.autostart.unwrap_or(true),
                 port: port.map(|port| port.into_inner().get()),
-                settings: Settings::new(&layer.settings),
-                args: layer
-                    .args
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(Spanned::into_inner)
-                    .collect(),
-                env: layer
-                    .env
-                    .into_iter()
-                    .map(|(name, (_, value))| (name, value))
-                    .collect(),
-                llama_server: layer.llama_server,
-                restart,
-                defined_at: report.origin(entry.key_span.clone()),
-                model_at: report.origin(model.span()),
-                model: model.into_inner().0,
+                model_at,
+                ..server
             },
             aliases,
         })
     }
 }
 
-fn env(table: Table<'_>, report: &mut Report<'_>) -> BTreeMap<String, (Range<usize>, String)> {
-    let mut env = BTreeMap::new();
-    for entry in table.entries() {
-        if let Some(value) = read::<String>(
-            &format!("`env.{}` cannot be", quote(entry.key)),
-            entry.value,
-            report,
-        ) {
-            env.insert(entry.key.to_owned(), (entry.key_span, value.into_inner()));
+fn defaults(mut table: Table<'_>, base: &Path, report: &mut Report<'_>) -> Layer {
+    let layer = Layer::read(&mut table, base, report);
+    for entry in table.unknown() {
+        match entry.key {
+            "model" | "aliases" | "port" => report.error(
+                entry.key_span,
+                format!("`{}` cannot be a default", entry.key),
+                "write it in each server",
+            ),
+            _ => {
+                unknown_server_key(None, &entry, &table, report);
+            }
         }
     }
-    env
+    layer
+}
+
+/// Two incarnations at a time cannot have one port.
+fn check_replace(
+    layer: &Layer,
+    own: Option<Range<usize>>,
+    port: Option<Range<usize>>,
+    report: &mut Report<'_>,
+) {
+    let blue_green = |written: &Spanned<Replace>| matches!(written.get_ref(), Replace::BlueGreen);
+    let (Some(port), true) = (port, layer.replace.as_ref().is_some_and(blue_green)) else {
+        return;
+    };
+    match own {
+        Some(own) => report.error(
+            own,
+            "`replace` cannot be \"blue-green\" beside a fixed `port`",
+            "write \"drain-restart\", or remove `port`: then magid chooses one",
+        ),
+        None => report.error(
+            port,
+            "`port` cannot be fixed: `replace` of [defaults] is \"blue-green\"",
+            "write replace = \"drain-restart\" in this server, or remove `port`: then magid chooses one",
+        ),
+    }
 }
 
 fn aliases(table: &mut Table<'_>, report: &mut Report<'_>) -> Vec<Spanned<Alias>> {
@@ -382,7 +351,7 @@ fn check_ports(servers: &[Located], report: &mut Report<'_>) {
 }
 
 /// Reports a key that no server has. Is it the rest of a name that TOML split at a dot?
-fn unknown_server_key(
+pub(super) fn unknown_server_key(
     server: Option<&str>,
     entry: &Entry<'_>,
     table: &Table<'_>,
@@ -435,7 +404,7 @@ fn finish_root(root: Table<'_>, report: &mut Report<'_>) {
         let help = match root.similar(entry.key) {
             Some(known) => format!("write `{known}`"),
             None if is_server => format!("write [servers.{}]", quote(entry.key)),
-            None => "remove it; known here: description, defaults, servers".to_owned(),
+            None => "remove it; known here: description, defaults, servers, select".to_owned(),
         };
         unknown_key(&entry, help, report);
     }

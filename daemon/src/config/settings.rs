@@ -127,6 +127,16 @@ impl Settings {
         self.0.get(key).map(String::as_str)
     }
 
+    /// Makes the context no longer than `trained` tokens for each of the requests at a time.
+    pub(super) fn cap_context(&mut self, trained: u32) {
+        let number = |key| self.get(key)?.parse::<u64>().ok();
+        // Without `parallel` all requests share one context, which each of them may fill.
+        let longest = u64::from(trained).saturating_mul(number("parallel").unwrap_or(1));
+        if number("ctx_size").is_some_and(|context| context > longest) {
+            self.0.insert("ctx_size", longest.to_string());
+        }
+    }
+
     /// The arguments for llama-server.
     pub fn argv(&self) -> Vec<String> {
         let arguments = KEYS

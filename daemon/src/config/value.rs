@@ -1,5 +1,6 @@
 //! The kinds of values, and what to write for each.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::ConcurrentStarts;
+use super::glob::Glob;
+use super::{ConcurrentStarts, OnFailure, RamBudget, Replace, VramBudget};
+use crate::gguf::{Kind, Tier};
 use crate::lifecycle::RestartMode;
 
 /// No duration is longer: sums of them must stay far from overflow.
@@ -81,8 +84,7 @@ impl Word for Text {
 }
 
 impl Value for ModelName {
-    const EXPECTED: &'static str =
-        "in quotes a path (`~` is not expanded) or the name of a file under a scan path";
+    const EXPECTED: &'static str = "in quotes the name of a model, of a file under a scan path, or a path; `~` is not expanded";
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
         let path = PathBuf::read(value)?.into_os_string();
@@ -138,6 +140,23 @@ impl Value for MaxFailures {
     fn read(value: &DeValue<'_>) -> Option<Self> {
         let count = integer(value)?.try_into().ok()?;
         (count <= 1000).then_some(Self(count))
+    }
+}
+
+/// How many of something; 0 has a meaning of its own.
+impl Value for u32 {
+    const EXPECTED: &'static str = "a whole number from 0; with 0 there is no limit";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        integer(value)?.try_into().ok()
+    }
+}
+
+impl Value for i32 {
+    const EXPECTED: &'static str = "a whole number such as 10 or -5";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        integer(value)?.try_into().ok()
     }
 }
 
@@ -197,6 +216,69 @@ impl Value for RestartMode {
         let word = value.as_str()?;
         let mut modes = [Self::Always, Self::OnFailure, Self::Never].into_iter();
         modes.find(|mode| mode.code() == word)
+    }
+}
+
+impl Value for OnFailure {
+    const EXPECTED: &'static str = "\"rollback\" or \"keep\"";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "rollback" => Some(Self::Rollback),
+            "keep" => Some(Self::Keep),
+            _ => None,
+        }
+    }
+}
+
+impl Value for Replace {
+    const EXPECTED: &'static str = "\"auto\", \"blue-green\" or \"drain-restart\"";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "auto" => Some(Self::Auto),
+            "blue-green" => Some(Self::BlueGreen),
+            "drain-restart" => Some(Self::DrainRestart),
+            _ => None,
+        }
+    }
+}
+
+impl Value for Tier {
+    const EXPECTED: &'static str =
+        "\"fast\", \"balanced\" or \"powerful\", or several of them in a list";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "fast" => Some(Self::Fast),
+            "balanced" => Some(Self::Balanced),
+            "powerful" => Some(Self::Powerful),
+            _ => None,
+        }
+    }
+}
+
+impl Value for Kind {
+    const EXPECTED: &'static str =
+        "\"chat\", \"vision\", \"embedding\" or \"rerank\", or several of them in a list";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "chat" => Some(Self::Chat),
+            "vision" => Some(Self::Vision),
+            "embedding" => Some(Self::Embedding),
+            "rerank" => Some(Self::Rerank),
+            _ => None,
+        }
+    }
+}
+
+impl Value for Glob {
+    const EXPECTED: &'static str = "in quotes letters, digits, '.', '_', '-', ':' and '/', with * for any characters \
+         and ? for one, or several such patterns in a list";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        Self::new(value.as_str()?)
     }
 }
 
@@ -269,6 +351,36 @@ impl Value for Size {
             None => integer(value)?.try_into().ok()?,
         };
         (bytes > 0).then_some(Self(bytes))
+    }
+}
+
+impl Value for RamBudget {
+    const EXPECTED: &'static str = "\"auto\", or a size such as \"24GiB\"";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str() {
+            Some("auto") => Some(Self::Auto),
+            Some(_) | None => Size::read(value).map(|size| Self::Bytes(size.0)),
+        }
+    }
+}
+
+impl Value for VramBudget {
+    const EXPECTED: &'static str =
+        "\"auto\", or a size for each device: { CUDA0 = \"22GiB\", CUDA1 = \"10GiB\" }";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        if value.as_str() == Some("auto") {
+            return Some(Self::Auto);
+        }
+        let devices = value.as_table()?.iter().map(|(device, size)| {
+            let device = device.get_ref().trim();
+            let named = !device.is_empty() && !device.contains(['\0', ',']);
+            let size = Size::read(size.get_ref())?;
+            named.then(|| (device.to_owned(), size.0))
+        });
+        let devices: BTreeMap<_, _> = devices.collect::<Option<_>>()?;
+        (!devices.is_empty()).then_some(Self::Devices(devices))
     }
 }
 

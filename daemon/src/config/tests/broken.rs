@@ -15,11 +15,11 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
     ),
     (
         "a table that does not exist",
-        "[server.a]\nmodel = \"m\"\n[b]\nmodel = \"m\"\n[[select]]\n",
+        "[server.a]\nmodel = \"m\"\n[b]\nmodel = \"m\"\n[[routes]]\n",
         &[
             "1:2 unknown key `server` (write `servers`)",
             "3:2 unknown key `b` (write [servers.b])",
-            "5:3 unknown key `select` (remove it; known here: description, defaults, servers)",
+            "5:3 unknown key `routes` (remove it; known here: description, defaults, servers, select)",
         ],
     ),
     (
@@ -34,7 +34,7 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
         "values of the wrong type",
         "[servers.a]\nmodel = 3\nparallel = \"four\"\nautostart = \"yes\"\nargs = \"--jinja\"\nflash_attn = 1\n",
         &[
-            "2:9 `model` cannot be 3 (write in quotes a path (`~` is not expanded) or the name of a file under a scan path)",
+            "2:9 `model` cannot be 3 (write in quotes the name of a model, of a file under a scan path, or a path; `~` is not expanded)",
             "3:12 `parallel` cannot be \"four\" (write a whole number from 1)",
             "4:13 `autostart` cannot be \"yes\" (write true or false)",
             "5:8 `args` cannot be \"--jinja\" (write a list: args = […])",
@@ -74,8 +74,8 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
         "a server without a model",
         "[servers.a]\nport = 8080\n[servers.b]\nmodel = \" \"\n",
         &[
-            "1:10 the server a has no model (write `model`: a path, or the name of a file under a scan path)",
-            "4:9 `model` cannot be \" \" (write in quotes a path (`~` is not expanded) or the name of a file under a scan path)",
+            "1:10 the server a has no model (write `model`: its name in `magictl models list`, a path, or the name of a file)",
+            "4:9 `model` cannot be \" \" (write in quotes the name of a model, of a file under a scan path, or a path; `~` is not expanded)",
         ],
     ),
     (
@@ -112,7 +112,7 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
         "a port twice",
         "[servers.a]\nmodel = \"m\"\nport = 8080\n[servers.b]\nport = 8080\n",
         &[
-            "4:10 the server b has no model (write `model`: a path, or the name of a file under a scan path)",
+            "4:10 the server b has no model (write `model`: its name in `magictl models list`, a path, or the name of a file)",
             "5:8 the port 8080 is taken by a (line 3) (write another port, or none: then magid chooses one)",
         ],
     ),
@@ -155,7 +155,7 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
         "a NUL character",
         "[servers.a]\nmodel = \"m\\u0000\"\nargs = [\"\\u0000\"]\nchat_template = \"\\u0000\"\n[servers.a.env]\nA = \"\\u0000\"\n",
         &[
-            "2:9 `model` cannot be \"m\\u0000\" (write in quotes a path (`~` is not expanded) or the name of a file under a scan path)",
+            "2:9 `model` cannot be \"m\\u0000\" (write in quotes the name of a model, of a file under a scan path, or a path; `~` is not expanded)",
             "3:9 `args` cannot contain \"\\u0000\" (write text in quotes)",
             "4:17 `chat_template` cannot be \"\\u0000\" (write text in quotes, not empty)",
             "6:5 `env.A` cannot be \"\\u0000\" (write text in quotes)",
@@ -165,7 +165,7 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
         "a home that only a shell knows",
         "[servers.a]\nmodel = \"~/m.gguf\"\nmmproj = \"~/p.gguf\"\nllama_server = \"~/bin/llama-server\"\n",
         &[
-            "2:9 `model` cannot be \"~/m.gguf\" (write in quotes a path (`~` is not expanded) or the name of a file under a scan path)",
+            "2:9 `model` cannot be \"~/m.gguf\" (write in quotes the name of a model, of a file under a scan path, or a path; `~` is not expanded)",
             "3:10 `mmproj` cannot be \"~/p.gguf\" (write a path in quotes; `~` is not expanded)",
             "4:16 `llama_server` cannot be \"~/bin/llama-server\" (write a path in quotes; `~` is not expanded)",
         ],
@@ -252,6 +252,48 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
         &["3:14 cannot parse this: unclosed array (write `]`)"],
     ),
     (
+        "a select that asks for what there is not",
+        "[[select]]\ntier = \"slow\"\nkind = [\"chat\", \"music\"]\npattern = \"{a,b}\"\nlimit = 0\nquantization = []\n[[select]]\nlimits = 2\n",
+        &[
+            "2:8 `tier` cannot be \"slow\" (write \"fast\", \"balanced\" or \"powerful\", or several of them in a list)",
+            "3:17 `kind` cannot contain \"music\" (write \"chat\", \"vision\", \"embedding\" or \"rerank\", or several of them in a list)",
+            "4:11 `pattern` cannot be \"{a,b}\" (write in quotes letters, digits, '.', '_', '-', ':' and '/', with * for any characters and ? for one, or several such patterns in a list)",
+            "5:9 `limit` cannot be 0 (write a whole number from 1)",
+            "6:16 `quantization` cannot have 0 items (write 1 to 100, or leave the key out)",
+            "8:1 unknown key `limits` (write `limit`)",
+        ],
+    ),
+    (
+        "a select with the keys of one server",
+        "[[select]]\nmodel = \"m\"\naliases = [\"x\"]\nport = 8080\nidle_timeout = \"15m\"\n",
+        &[
+            "2:1 `model` cannot stand in [[select]] (remove it, or write [servers.NAME] for the one server that it is for)",
+            "3:1 `aliases` cannot stand in [[select]] (remove it, or write [servers.NAME] for the one server that it is for)",
+            "4:1 `port` cannot stand in [[select]] (remove it, or write [servers.NAME] for the one server that it is for)",
+            "5:1 unknown key `idle_timeout` (remove it; what llama-server takes beyond these keys goes into `args`)",
+        ],
+    ),
+    (
+        "one select that is no list",
+        "[select]\ntier = \"fast\"\n",
+        &["1:1 `select` cannot be a table (write [[select]])"],
+    ),
+    (
+        "a select that is no table",
+        "select = [3]\n",
+        &["1:11 `select` cannot be 3 (write [[select]])"],
+    ),
+    (
+        "two incarnations on one port",
+        "[defaults]\nreplace = \"blue-green\"\n[servers.a]\nmodel = \"m\"\nport = 8080\n[servers.b]\nmodel = \"m\"\nport = 8081\nreplace = \"blue-green\"\n[servers.c]\nmodel = \"m\"\nport = 8082\nreplace = \"auto\"\npriority = \"high\"\n[servers.d]\nmodel = \"m\"\nreplace = \"restart\"\n",
+        &[
+            "5:8 `port` cannot be fixed: `replace` of [defaults] is \"blue-green\" (write replace = \"drain-restart\" in this server, or remove `port`: then magid chooses one)",
+            "9:11 `replace` cannot be \"blue-green\" beside a fixed `port` (write \"drain-restart\", or remove `port`: then magid chooses one)",
+            "14:12 `priority` cannot be \"high\" (write a whole number such as 10 or -5)",
+            "17:11 `replace` cannot be \"restart\" (write \"auto\", \"blue-green\" or \"drain-restart\")",
+        ],
+    ),
+    (
         "letters beyond ASCII before the error",
         "[servers.a]\nmodel = \"m\"\nargs = [\"hé世界\", \"-m\"]\n",
         &["3:17 `args` cannot contain -m (write `model`)"],
@@ -261,10 +303,10 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
 const DAEMONS: &[(&str, &str, &[&str])] = &[
     (
         "keys of magid.toml",
-        "active_profle = \"x\"\n[memory]\nram = \"auto\"\n[llama_server]\nhots = \"::1\"\napi_key = \"none\"\n",
+        "active_profle = \"x\"\n[control]\ngateway = \"serve\"\n[llama_server]\nhots = \"::1\"\napi_key = \"none\"\n",
         &[
             "1:1 unknown key `active_profle` (write `active_profile`)",
-            "2:2 unknown key `memory` (remove it; known here: active_profile, state_dir, runtime_dir, log_dir, profiles_dir, models, llama_server, restart, liveness, logs)",
+            "2:2 unknown key `control` (remove it; known here: active_profile, state_dir, runtime_dir, log_dir, profiles_dir, models, llama_server, restart, liveness, memory, reload, logs)",
             "5:1 unknown key `hots` (write `host`)",
             "6:1 unknown key `api_key` (remove it; known here: path, host, port_range, concurrent_starts, max_startup_time, readiness_check_interval, drain_timeout, stop_timeout)",
         ],
@@ -303,6 +345,26 @@ const DAEMONS: &[(&str, &str, &[&str])] = &[
             "5:9 `stall` cannot be \"0s\" (write a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
             "7:16 `max_failures` cannot be -1 (write a whole number from 0 to 1000; with 0 magid never gives up)",
             "8:17 `initial_delay` (120s) cannot be longer than `max_delay` (60s) (make the first wait the shorter one)",
+        ],
+    ),
+    (
+        "memory that is none",
+        "[memory]\nram = \"much\"\nvram = { CUDA0 = \"22GiB\", CUDA1 = 0 }\nmax_loaded = -1\nswap = 1\n[reload]\non_failure = \"stop\"\n",
+        &[
+            "2:7 `ram` cannot be \"much\" (write \"auto\", or a size such as \"24GiB\")",
+            "3:8 `vram` cannot be a table (write \"auto\", or a size for each device: { CUDA0 = \"22GiB\", CUDA1 = \"10GiB\" })",
+            "4:14 `max_loaded` cannot be -1 (write a whole number from 0; with 0 there is no limit)",
+            "5:1 unknown key `swap` (remove it; known here: ram, vram, max_loaded)",
+            "7:14 `on_failure` cannot be \"stop\" (write \"rollback\" or \"keep\")",
+        ],
+    ),
+    (
+        "tiers in the wrong order",
+        "[models.tiers]\nfast = \"20GB\"\nslow = 1\n[models]\nregistry = \"~/r.json\"\n",
+        &[
+            "2:8 `fast` (20000000000 bytes) cannot be larger than `balanced` (10000000000 bytes) (make the first size the smaller one)",
+            "3:1 unknown key `slow` (remove it; known here: fast, balanced)",
+            "5:12 `registry` cannot be \"~/r.json\" (write a path in quotes; `~` is not expanded)",
         ],
     ),
     (

@@ -8,6 +8,8 @@ use super::*;
 const KEYS: &[&str] = &[
     "autostart = true",
     "autostart = false",
+    "priority = -3",
+    "replace = \"drain-restart\"",
     "ctx_size = 4096",
     "ctx_size = 4_096",
     "embeddings = false",
@@ -91,7 +93,7 @@ proptest! {
 
 #[test]
 fn a_default_made_explicit_means_nothing() {
-    let explicit = "autostart = true\nembeddings = false\nreranking = false\naliases = []\nargs = []\n\
+    let explicit = "autostart = true\npriority = 0\nreplace = \"auto\"\nembeddings = false\nreranking = false\naliases = []\nargs = []\n\
                     env = {}\nrestart = { policy = \"always\", initial_delay = 0.5 }\n";
     let explicit = explicit.replace("0.5", "\"500ms\"");
     assert_eq!(server(&explicit), server(""));

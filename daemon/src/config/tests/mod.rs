@@ -3,6 +3,7 @@
 mod broken;
 mod equality;
 mod places;
+mod selects;
 mod values;
 
 use std::path::Path;

@@ -143,7 +143,7 @@ fn a_profile_without_servers_is_worth_a_warning() {
     let parsed = parse_profile("x", &file("/x.toml", "# nothing yet\n"), &daemon).unwrap();
     assert_eq!(
         parsed.warnings[0].to_string(),
-        "warning: the profile x has no servers (write [servers.NAME] with a `model`)"
+        "warning: the profile x has no servers (write [servers.NAME] with a `model`, or [[select]])"
     );
 }
 
@@ -252,6 +252,52 @@ fn the_log_level_is_a_variable_in_any_case() {
 }
 
 #[test]
+fn the_registry_is_in_the_state_directory_unless_somebody_says_otherwise() {
+    let registry = |text, variables: &[_]| daemon(text, variables).unwrap().daemon.registry;
+    assert_eq!(
+        registry("", &[]),
+        locations().state_dir.join("model_registry.json")
+    );
+    let written = "state_dir = \"/s\"\n[models]\nregistry = \"r/m.json\"\n";
+    assert_eq!(registry(written, &[]), Path::new("/s/r/m.json"));
+    let variable = ("REGISTRY_PATH", "here.json");
+    assert_eq!(registry(written, &[variable]), Path::new("/srv/here.json"));
+    assert_eq!(
+        daemon(written, &[variable]).unwrap().overridden,
+        ["models.registry (REGISTRY_PATH)"]
+    );
+}
+
+#[test]
+fn memory_is_a_size_or_what_there_is() {
+    let memory = |text: &str| {
+        daemon(&format!("[memory]\n{text}"), &[])
+            .unwrap()
+            .daemon
+            .memory
+    };
+    assert_eq!(
+        memory("ram = \"auto\"\nvram = \"auto\"\nmax_loaded = 0\n"),
+        MemoryConfig::default()
+    );
+    assert_eq!(memory("ram = \"24GiB\"\n").ram, RamBudget::Bytes(24 << 30));
+    let devices = [("CUDA0".to_owned(), 22 << 30), ("CUDA1".to_owned(), 1000)];
+    assert_eq!(
+        memory("vram = { CUDA1 = 1000, CUDA0 = \"22GiB\" }\n").vram,
+        VramBudget::Devices(devices.into())
+    );
+    assert_eq!(memory("max_loaded = 3\n").max_loaded, 3);
+}
+
+#[test]
+fn tiers_are_sizes() {
+    let text = "[models.tiers]\nfast = \"2GB\"\nbalanced = \"2GiB\"\n";
+    let tiers = daemon(text, &[]).unwrap().daemon.tiers;
+    assert_eq!((tiers.fast, tiers.balanced), (2_000_000_000, 2 << 30));
+    assert_eq!(daemon("", &[]).unwrap().daemon.tiers, Default::default());
+}
+
+#[test]
 fn folders_that_magid_holds_need_a_restart() {
     let old = daemon("", &[]).unwrap().daemon;
     let new = daemon(
@@ -262,7 +308,13 @@ fn folders_that_magid_holds_need_a_restart() {
     assert_eq!(new.profiles_dir, Path::new("/etc/magi/p"));
     assert_eq!(
         restart_only_differences(&old, &new),
-        ["state_dir", "runtime_dir", "log_dir", "profiles_dir"]
+        [
+            "state_dir",
+            "runtime_dir",
+            "log_dir",
+            "profiles_dir",
+            "models.registry"
+        ]
     );
     assert_eq!(restart_only_differences(&new, &new), [""; 0]);
 }
