@@ -31,6 +31,8 @@ const MAX_ALTERNATIVES: usize = 100;
 
 /// One table of a file, or an empty one that stands for a table that is not there.
 pub(super) struct Table<'t> {
+    /// What its header says, without brackets. Empty for the file itself.
+    header: String,
     entries: Option<&'t DeTable<'t>>,
     asked: Vec<&'static str>,
 }
@@ -120,23 +122,25 @@ impl<'t> Table<'t> {
     /// The table with these entries.
     pub(super) fn new(entries: &'t DeTable<'t>) -> Self {
         Self {
+            header: String::new(),
             entries: Some(entries),
             asked: Vec::new(),
         }
     }
 
-    /// The table that `value` must be, which stands at `key`.
+    /// The table that `value` must be. What its header says is `header`.
     pub(super) fn at(
-        key: &str,
+        header: &str,
         value: &'t Spanned<DeValue<'t>>,
         help: &str,
         report: &mut Report<'_>,
     ) -> Self {
         let entries = value.get_ref().as_table();
         if entries.is_none() {
-            wrong(&format!("`{key}` cannot be"), value, help, report);
+            wrong(&format!("`{header}` cannot be"), value, help, report);
         }
         Self {
+            header: header.to_owned(),
             entries,
             asked: Vec::new(),
         }
@@ -145,6 +149,8 @@ impl<'t> Table<'t> {
     /// The value of `key` as it stands.
     pub(super) fn raw(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
         self.asked.push(key);
+        #[cfg(test)]
+        asked::note(&self.header, key);
         self.entries?.get(key)
     }
 
@@ -218,17 +224,20 @@ impl<'t> Table<'t> {
 
     /// The table at `key`.
     pub(super) fn table(&mut self, key: &'static str, report: &mut Report<'_>) -> Table<'t> {
-        match self.raw(key) {
-            Some(value) => Self::at(
-                key,
-                value,
-                &format!("write a table: {key} = {{ \u{2026} }}"),
-                report,
-            ),
-            None => Self {
-                entries: None,
-                asked: Vec::new(),
-            },
+        let value = self.raw(key);
+        let entries = value.and_then(|value| value.get_ref().as_table());
+        if let (Some(value), None) = (value, entries) {
+            let help = format!("write a table: {key} = {{ \u{2026} }}");
+            wrong(&format!("`{key}` cannot be"), value, &help, report);
+        }
+        let header = match &*self.header {
+            "" => key.to_owned(),
+            parent => format!("{parent}.{key}"),
+        };
+        Self {
+            header,
+            entries,
+            asked: Vec::new(),
         }
     }
 
@@ -266,12 +275,23 @@ impl<'t> Table<'t> {
         (likeness >= SIMILAR).then_some(known)
     }
 
+    fn place(&self) -> String {
+        match &*self.header {
+            "" => "here".to_owned(),
+            header => format!("in [{header}]"),
+        }
+    }
+
     /// Reports every entry that nobody asked for.
     pub(super) fn finish(self, report: &mut Report<'_>) {
         for entry in self.unknown() {
             let help = match self.similar(entry.key) {
                 Some(known) => format!("write `{known}`"),
-                None => format!("remove it; known here: {}", self.asked.join(", ")),
+                None => format!(
+                    "remove it; known {}: {}",
+                    self.place(),
+                    self.asked.join(", ")
+                ),
             };
             unknown_key(&entry, help, report);
         }
@@ -326,4 +346,28 @@ pub(super) fn wrong(
         | DeValue::Array(_) => report.quote(value.span()),
     };
     report.error(value.span(), format!("{context} {what}"), help);
+}
+
+/// Which keys of which tables were asked for in this thread: those that the reference must have.
+#[cfg(test)]
+pub(super) mod asked {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    type Asked = BTreeSet<(String, String)>;
+
+    thread_local! {
+        static ASKED: RefCell<Asked> = const { RefCell::new(Asked::new()) };
+    }
+
+    pub(super) fn note(header: &str, key: &str) {
+        ASKED.with_borrow_mut(|asked| asked.insert((header.to_owned(), key.to_owned())));
+    }
+
+    /// The headers and keys that `read` asks for.
+    pub(in crate::config) fn by(read: impl FnOnce()) -> Asked {
+        ASKED.take();
+        read();
+        ASKED.take()
+    }
 }

@@ -17,6 +17,7 @@ mod builtin;
 mod daemon;
 mod diagnostic;
 mod document;
+mod edit;
 mod environment;
 mod glob;
 mod layer;
@@ -27,6 +28,8 @@ mod read_daemon;
 mod read_profile;
 mod read_select;
 mod restart;
+#[cfg(test)]
+mod schema;
 mod select;
 mod settings;
 #[cfg(test)]
@@ -39,6 +42,7 @@ pub use daemon::{
     OnFailure, ParsedDaemon, RamBudget, ScanPath, VramBudget, restart_only_differences,
 };
 pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
+pub use edit::{EditError, ProfileNameError, check_profile_name, describe, new_profile};
 pub use environment::{Environment, LogLevel};
 pub use glob::Glob;
 pub use locations::{LocationInput, Locations};

@@ -152,7 +152,7 @@ fn variable_help(variable: &str) -> Option<&'static str> {
 }
 
 /// The flag that an argument begins with, as llama-server reads it: `--ctx_size` is `--ctx-size`.
-fn flag(argument: &str) -> String {
+pub(super) fn flag(argument: &str) -> String {
     let flag = argument.split_once('=').map_or(argument, |(flag, _)| flag);
     if flag.starts_with("--") {
         flag.replace('_', "-")

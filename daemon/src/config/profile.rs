@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::diagnostic::{Diagnostic, Origin};
 use super::select::Select;
 use super::settings::Settings;
+use crate::gguf::Kind;
 use crate::lifecycle::RestartPolicy;
 use crate::name::{Alias, ServerName};
 
@@ -80,6 +81,14 @@ pub struct ParsedProfile {
     pub profile: Profile,
     /// What is probably not as it was meant.
     pub warnings: Vec<Diagnostic>,
+}
+
+impl ServerConfig {
+    /// Its settings for a model of this kind with this projector: `embeddings`, `reranking` and
+    /// `mmproj` follow from the model unless the profile says otherwise.
+    pub fn settings_for(&self, kind: Kind, mmproj: Option<&str>) -> Settings {
+        self.settings.following(kind, mmproj, &self.args)
+    }
 }
 
 impl PartialEq for ServerConfig {

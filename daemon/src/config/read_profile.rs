@@ -158,7 +158,7 @@ impl Reader<'_> {
     ) -> BTreeMap<ServerName, ServerConfig> {
         let mut servers = Vec::new();
         for entry in entries {
-            let key = format!("servers.{}", quote(entry.key));
+            let key = format!("servers.{}", header_key(entry.key));
             let table = Table::at(&key, entry.value, "write a table: [servers.NAME]", report);
             if entry.value.get_ref().is_table() {
                 servers.extend(self.server(entry, table, report));
@@ -271,6 +271,16 @@ fn check_replace(
             "`port` cannot be fixed: `replace` of [defaults] is \"blue-green\"",
             "write replace = \"drain-restart\" in this server, or remove `port`: then magid chooses one",
         ),
+    }
+}
+
+/// A name as it stands in the header of a table.
+fn header_key(name: &str) -> String {
+    let name = quote(name);
+    if name.contains('.') {
+        format!("\"{name}\"")
+    } else {
+        name
     }
 }
 

@@ -12,7 +12,9 @@ use toml::de::DeValue;
 
 use super::diagnostic::Report;
 use super::document::{Table, wrong};
+use super::owned::flag;
 use super::value::integer;
+use crate::gguf;
 
 /// A key that is a flag.
 pub(super) struct Key {
@@ -23,11 +25,11 @@ pub(super) struct Key {
     aliases: &'static [&'static str],
     /// What follows `LLAMA_ARG_` in the variable for it.
     variable: &'static str,
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 /// What a key takes.
-enum Kind {
+pub(super) enum Kind {
     /// A whole number, at least this.
     Number(i64),
     /// A whole number from 0, or one of these words.
@@ -72,7 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     key("cache_type_v", "--cache-type-v", &["-ctv"], "CACHE_TYPE_V", Kind::Word(CACHE_TYPES)),
     key("flash_attn", "--flash-attn", &["-fa"], "FLASH_ATTN", Kind::OnOffAuto),
     key("load_mode", "--load-mode", &["-lm"], "LOAD_MODE", Kind::Word(&["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"])),
-    key("mmproj", "--mmproj", &["-mm"], "MMPROJ", Kind::Path),
+    key("mmproj", "--mmproj", &["-mm", "--no-mmproj", "--no-mmproj-auto"], "MMPROJ", Kind::Path),
     key("embeddings", "--embeddings", &["--embedding"], "EMBEDDINGS", Kind::Flag),
     key("reranking", "--reranking", &["--rerank"], "RERANKING", Kind::Flag),
     key("pooling", "--pooling", &[], "POOLING", Kind::Word(&["none", "mean", "cls", "last", "rank"])),
@@ -98,8 +100,6 @@ const fn key(
 }
 
 /// What a profile says about llama-server's flags.
-///
-/// A switch that is off and that llama-server can only turn on is not kept: it is the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings(BTreeMap<&'static str, String>);
 
@@ -110,21 +110,62 @@ impl Settings {
     pub(super) fn new(keys: &SettingKeys) -> Self {
         let kept = KEYS.iter().filter_map(|key| {
             let value = keys.get(key.name)?.get_ref();
-            let default = matches!(key.kind, Kind::Flag) && value == "false";
-            (!default).then(|| (key.name, value.clone()))
+            Some((key.name, value.clone()))
         });
         Self(kept.collect())
     }
 
     /// The keys and their values as text, in the order of the command line.
+    ///
+    /// A switch that is off and that llama-server can only turn on is not among them.
     pub fn entries(&self) -> impl Iterator<Item = (&'static str, &str)> {
         KEYS.iter()
-            .filter_map(|key| Some((key.name, self.get(key.name)?)))
+            .filter_map(|key| Some((key, self.get(key.name)?)))
+            .filter(|(key, value)| !(matches!(key.kind, Kind::Flag) && *value == "false"))
+            .map(|(key, value)| (key.name, value))
     }
 
     /// The value of a key as text.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
+    }
+
+    /// The arguments for llama-server.
+    pub fn argv(&self) -> Vec<String> {
+        let arguments = self
+            .entries()
+            .filter_map(|(name, value)| Some(Key::named(name)?.arguments(value)));
+        arguments.flatten().collect()
+    }
+
+    /// Sets a key unless it is written, or `args` has its flag.
+    fn follow(&mut self, name: &'static str, value: &str, args: &[String]) {
+        let in_args = args
+            .iter()
+            .any(|arg| Key::of_flag(&flag(arg)).is_some_and(|key| key.name == name));
+        if !in_args {
+            self.0.entry(name).or_insert_with(|| value.to_owned());
+        }
+    }
+
+    /// These settings, and what follows from the model where neither they nor `args` say otherwise:
+    /// what it is for, and the projector beside it.
+    pub(super) fn following(
+        &self,
+        kind: gguf::Kind,
+        mmproj: Option<&str>,
+        args: &[String],
+    ) -> Self {
+        let mut settings = self.clone();
+        match kind {
+            gguf::Kind::Chat | gguf::Kind::Vision => {}
+            gguf::Kind::Embedding => settings.follow("embeddings", "true", args),
+            gguf::Kind::Rerank => settings.follow("reranking", "true", args),
+        }
+        if let Some(mmproj) = mmproj {
+            settings.follow("mmproj", mmproj, args);
+        }
+        settings
     }
 
     /// Makes the context no longer than `trained` tokens for each of the requests at a time.
@@ -136,14 +177,6 @@ impl Settings {
             self.0.insert("ctx_size", longest.to_string());
         }
     }
-
-    /// The arguments for llama-server.
-    pub fn argv(&self) -> Vec<String> {
-        let arguments = KEYS
-            .iter()
-            .filter_map(|key| Some(key.arguments(self.get(key.name)?)));
-        arguments.flatten().collect()
-    }
 }
 
 impl Key {
@@ -151,6 +184,10 @@ impl Key {
     pub(super) fn of_flag(flag: &str) -> Option<&'static Self> {
         KEYS.iter()
             .find(|key| key.flag == flag || key.aliases.contains(&flag))
+    }
+
+    fn named(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
     }
 
     /// The key that a variable for llama-server means.

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use crate::config::{
-    self, DaemonConfig, Diagnostic, Environment, LocationInput, Locations, ServerConfig, SourceFile,
+    self, Candidate, DaemonConfig, Diagnostic, Environment, LocationInput, Locations, Profile,
+    ServerConfig, SourceFile,
 };
+use crate::gguf::{Kind, Tier};
 
 /// More than any sentence of ours about a file needs, in bytes.
 const LONGEST_SENTENCE: usize = 2_000;
@@ -55,6 +57,7 @@ pub fn profile(data: &[u8]) {
                 assert_eq!(*name, server.name);
                 assert_can_be_run(server);
             }
+            assert_expands(&parsed.profile);
             let again = config::parse_profile("x", &commented(&file), &daemon);
             assert_eq!(Ok(parsed), again);
         }
@@ -113,6 +116,34 @@ fn assert_usable(daemon: &DaemonConfig) {
     assert!(daemon.restart.initial_delay <= daemon.restart.max_delay);
     assert!(daemon.restart.max_failures > 0 && daemon.liveness.failures > 0);
     assert!(daemon.logs.max_size > 0 && daemon.logs.keep > 0);
+    assert!(daemon.registry.is_absolute() && daemon.tiers.fast <= daemon.tiers.balanced);
+}
+
+/// Whatever it selects, the servers can be run, the written ones stay, and there is a bound.
+fn assert_expands(profile: &Profile) {
+    let tiers = [Tier::Fast, Tier::Balanced, Tier::Powerful];
+    let models: Vec<_> = (0..20)
+        .map(|number| Candidate {
+            id: format!("qwen-{number}"),
+            tier: tiers[number % 3],
+            quantization: "Q4_K_M".into(),
+            kind: Kind::Chat,
+            size_bytes: number as u64 % 7,
+            context_length: Some(2048),
+            enabled: number % 5 > 0,
+            available: true,
+        })
+        .collect();
+    let (servers, warnings) = profile.expand(&models);
+    assert!(servers.len() <= config::MAX_SERVERS.max(profile.servers.len()));
+    assert!(
+        profile
+            .servers
+            .iter()
+            .all(|(name, server)| servers[name] == *server)
+    );
+    servers.values().for_each(assert_can_be_run);
+    assert!(warnings.iter().all(|warning| warning.origin.is_some()));
 }
 
 /// What the system refuses of a command line or an environment is refused when it is read.

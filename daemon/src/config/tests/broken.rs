@@ -308,7 +308,7 @@ const DAEMONS: &[(&str, &str, &[&str])] = &[
             "1:1 unknown key `active_profle` (write `active_profile`)",
             "2:2 unknown key `control` (remove it; known here: active_profile, state_dir, runtime_dir, log_dir, profiles_dir, models, llama_server, restart, liveness, memory, reload, logs)",
             "5:1 unknown key `hots` (write `host`)",
-            "6:1 unknown key `api_key` (remove it; known here: path, host, port_range, concurrent_starts, max_startup_time, readiness_check_interval, drain_timeout, stop_timeout)",
+            "6:1 unknown key `api_key` (remove it; known in [llama_server]: path, host, port_range, concurrent_starts, max_startup_time, readiness_check_interval, drain_timeout, stop_timeout)",
         ],
     ),
     (
@@ -354,7 +354,7 @@ const DAEMONS: &[(&str, &str, &[&str])] = &[
             "2:7 `ram` cannot be \"much\" (write \"auto\", or a size such as \"24GiB\")",
             "3:8 `vram` cannot be a table (write \"auto\", or a size for each device: { CUDA0 = \"22GiB\", CUDA1 = \"10GiB\" })",
             "4:14 `max_loaded` cannot be -1 (write a whole number from 0; with 0 there is no limit)",
-            "5:1 unknown key `swap` (remove it; known here: ram, vram, max_loaded)",
+            "5:1 unknown key `swap` (remove it; known in [memory]: ram, vram, max_loaded)",
             "7:14 `on_failure` cannot be \"stop\" (write \"rollback\" or \"keep\")",
         ],
     ),
@@ -363,7 +363,7 @@ const DAEMONS: &[(&str, &str, &[&str])] = &[
         "[models.tiers]\nfast = \"20GB\"\nslow = 1\n[models]\nregistry = \"~/r.json\"\n",
         &[
             "2:8 `fast` (20000000000 bytes) cannot be larger than `balanced` (10000000000 bytes) (make the first size the smaller one)",
-            "3:1 unknown key `slow` (remove it; known here: fast, balanced)",
+            "3:1 unknown key `slow` (remove it; known in [models.tiers]: fast, balanced)",
             "5:12 `registry` cannot be \"~/r.json\" (write a path in quotes; `~` is not expanded)",
         ],
     ),

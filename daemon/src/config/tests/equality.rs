@@ -93,7 +93,7 @@ proptest! {
 
 #[test]
 fn a_default_made_explicit_means_nothing() {
-    let explicit = "autostart = true\npriority = 0\nreplace = \"auto\"\nembeddings = false\nreranking = false\naliases = []\nargs = []\n\
+    let explicit = "autostart = true\npriority = 0\nreplace = \"auto\"\naliases = []\nargs = []\n\
                     env = {}\nrestart = { policy = \"always\", initial_delay = 0.5 }\n";
     let explicit = explicit.replace("0.5", "\"500ms\"");
     assert_eq!(server(&explicit), server(""));

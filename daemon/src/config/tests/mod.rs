@@ -3,6 +3,7 @@
 mod broken;
 mod equality;
 mod places;
+mod reference;
 mod selects;
 mod values;
 

@@ -58,6 +58,25 @@ fn every_key_becomes_its_flag() {
 }
 
 #[test]
+fn what_a_model_is_for_makes_its_flags_unless_the_profile_says_otherwise() {
+    use crate::gguf::Kind;
+    let flags = |keys: &str, kind, mmproj| server(keys).settings_for(kind, mmproj).argv().join(" ");
+    assert_eq!(flags("", Kind::Chat, None), "");
+    assert_eq!(flags("", Kind::Embedding, None), "--embeddings");
+    assert_eq!(flags("", Kind::Rerank, None), "--reranking");
+    assert_eq!(flags("", Kind::Vision, Some("/p.gguf")), "--mmproj /p.gguf");
+    assert_eq!(flags("embeddings = false\n", Kind::Embedding, None), "");
+    assert_eq!(
+        flags("mmproj = \"/own.gguf\"\n", Kind::Vision, Some("/p.gguf")),
+        "--mmproj /own.gguf"
+    );
+    for arg in ["--no-mmproj", "-mm", "--mmproj=/x.gguf"] {
+        let keys = format!("args = [\"{arg}\"]\n");
+        assert_eq!(flags(&keys, Kind::Vision, Some("/p.gguf")), "", "{arg}");
+    }
+}
+
+#[test]
 fn a_server_says_it_over_the_defaults_tables_key_by_key() {
     let profile = profile(
         "[defaults]\nautostart = false\nctx_size = 1\nembeddings = true\nargs = [\"--x\"]\n\
@@ -325,10 +344,10 @@ fn only_white_space_is_blank() {
     assert!(!is_blank("# still here\n"));
 }
 
-/// A sample with its keys written down: `#key` is one, `# text` is a comment.
+/// A sample with its keys written down: `#key` is one, `# text` and `#:schema` are comments.
 fn uncomment(sample: &str) -> String {
     let line = |line: &str| match line.strip_prefix('#') {
-        Some(key) if !key.is_empty() && !key.starts_with(' ') => format!("{key}\n"),
+        Some(key) if !key.is_empty() && !key.starts_with([' ', ':']) => format!("{key}\n"),
         Some(_) | None => format!("{line}\n"),
     };
     sample.lines().map(line).collect()
@@ -357,17 +376,57 @@ fn the_sample_of_magid_toml_says_the_defaults() {
     );
 }
 
+const SHIPPED: [&str; 3] = [
+    include_str!("../../../../config/profiles/development.toml"),
+    include_str!("../../../../config/profiles/production.toml"),
+    include_str!("../../../../config/profiles/fast-only.toml"),
+];
+
 #[test]
-fn the_sample_profiles_are_good_with_and_without_their_servers() {
-    for sample in [
-        include_str!("../../../../config/profiles/development.toml"),
-        include_str!("../../../../config/profiles/production.toml"),
-        include_str!("../../../../config/profiles/fast-only.toml"),
-    ] {
-        let profile_without = profile(sample).unwrap();
-        assert!(profile_without.servers.is_empty() && profile_without.description.is_some());
-        assert!(profile(&uncomment(sample)).unwrap().servers.len() >= 2);
+fn the_shipped_profiles_are_good_with_and_without_what_they_show() {
+    for sample in SHIPPED {
+        let plain = profile(sample).unwrap();
+        assert!(plain.servers.is_empty() && plain.description.is_some());
+        assert_eq!(profile(&uncomment(sample)).unwrap().servers.len(), 1);
+        assert!(sample.starts_with("#:schema ../schema/profile.schema.json\n"));
     }
+}
+
+#[test]
+fn the_shipped_profiles_take_what_they_say_of_any_models() {
+    use crate::gguf::{Kind, Tier};
+    let model = |tier: Tier, kind: Kind, number: u64| Candidate {
+        id: format!("{tier:?}-{kind:?}-{number}"),
+        tier,
+        quantization: "Q4_K_M".into(),
+        kind,
+        size_bytes: number << 30,
+        context_length: None,
+        enabled: true,
+        available: true,
+    };
+    let tiers = [Tier::Fast, Tier::Balanced, Tier::Powerful];
+    let all: Vec<_> = tiers
+        .into_iter()
+        .flat_map(|tier| [1, 2, 3].map(|number| (tier, number)))
+        .flat_map(|(tier, number)| {
+            [Kind::Chat, Kind::Embedding].map(|kind| model(tier, kind, number))
+        })
+        .collect();
+    let taken = SHIPPED.map(|text| {
+        let (servers, warnings) = profile(text).unwrap().expand(&all);
+        assert_eq!(warnings, []);
+        assert!(servers.values().all(|server| server.autostart));
+        servers
+            .into_values()
+            .map(|server| server.model)
+            .collect::<Vec<_>>()
+    });
+    let [fast, second] = ["Fast-Chat-1", "Fast-Chat-2"].map(str::to_owned);
+    let [balanced, powerful] = ["Balanced-Chat-1", "Powerful-Chat-1"].map(str::to_owned);
+    assert_eq!(taken[0], [balanced.clone(), fast.clone(), second.clone()]);
+    assert_eq!(taken[1], [balanced, fast.clone(), second.clone(), powerful]);
+    assert_eq!(taken[2], [fast, second]);
 }
 
 /// They are what fuzzing begins with.
