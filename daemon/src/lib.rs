@@ -25,8 +25,8 @@
 //! | [`process::reaper`] | orphans that reparented to us | SIGCHLD | — |
 //! | [`api`] | the socket | requests of `magi.v1` | asks to the owners above |
 //!
-//! [`process`], [`logs`] and [`files`] are what these tasks touch the system with; what blocks is done
-//! through `blocking`.
+//! [`process`], [`logs`], [`files`] and [`generations`] are what these tasks touch the system with;
+//! what blocks is done through `blocking`.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -37,6 +37,7 @@ pub mod daemon;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod generations;
 pub mod gguf;
 pub mod lifecycle;
 pub mod logs;
@@ -48,5 +49,6 @@ pub mod plan;
 pub mod process;
 pub mod registry;
 pub mod reload;
+mod secrets;
 pub mod supervisor;
 mod text;

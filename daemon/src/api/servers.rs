@@ -17,6 +17,7 @@ use super::reader::{Gone, Reader};
 use super::{Api, convert, errors, logs, peer, reader};
 use crate::blocking::blocking;
 use crate::name::ServerName;
+use crate::secrets::{hide_secret, hide_secrets};
 use crate::supervisor::board::{Fleet, Row};
 use crate::supervisor::fleet::{Ask, AskError, Pending, Selector};
 use crate::supervisor::server::Explanation;
@@ -325,76 +326,5 @@ fn explained(row: &Row, explanation: Explanation) -> v1::ExplainServerResponse {
             .map_or_else(String::new, |log| log.display().to_string()),
         tree: tree.unwrap_or_default(),
         ..v1::ExplainServerResponse::default()
-    }
-}
-
-/// What a name is called that holds a secret.
-const SECRETS: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
-
-const HIDDEN: &str = "***";
-
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    // `--tokens`, `--token-embd` and the like are about words, not about secrets.
-    let about_words = name.contains("TOKENS") || name.contains("TOKENIZ");
-    !about_words && SECRETS.iter().any(|secret| name.contains(secret))
-}
-
-fn hide_secret((name, value): (String, String)) -> (String, String) {
-    let hidden = is_secret(&name);
-    (name, if hidden { HIDDEN.to_owned() } else { value })
-}
-
-/// Hides the values of flags whose names say that they are secret.
-fn hide_secrets(line: Vec<String>) -> Vec<String> {
-    let mut hide_next = false;
-    line.into_iter()
-        .map(|word| {
-            let hidden = std::mem::take(&mut hide_next);
-            if !word.starts_with('-') {
-                return if hidden { HIDDEN.to_owned() } else { word };
-            }
-            match word.split_once('=') {
-                Some((flag, _)) if is_secret(flag) => format!("{flag}={HIDDEN}"),
-                Some(_) => word,
-                None => {
-                    hide_next = is_secret(&word);
-                    word
-                }
-            }
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_of_a_command_line_are_hidden() {
-        let line = [
-            "x",
-            "--ctx-size",
-            "1",
-            "--ssl-key-file",
-            "/k",
-            "--api-key=s",
-            "--hf-token",
-            "t",
-        ];
-        let shown = hide_secrets(line.map(str::to_owned).to_vec());
-        assert_eq!(
-            shown,
-            [
-                "x",
-                "--ctx-size",
-                "1",
-                "--ssl-key-file",
-                "***",
-                "--api-key=***",
-                "--hf-token",
-                "***"
-            ]
-        );
     }
 }

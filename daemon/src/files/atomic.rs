@@ -5,6 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+/// How the names of files begin that nobody but their writer knows. What has such a name and no writer is
+/// left of one that was killed.
+pub const TEMPORARY: &str = ".magi-";
+
 /// Replaces the content of `path`: after a crash at any point it holds the old content or the new.
 /// The file gets mode 0640.
 ///
@@ -14,7 +18,7 @@ use std::path::Path;
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut fresh = tempfile::Builder::new()
-        .prefix(".magi-")
+        .prefix(TEMPORARY)
         .permissions(std::fs::Permissions::from_mode(0o640))
         .tempfile_in(folder)?;
     fresh.write_all(content)?;

@@ -4,10 +4,12 @@ mod atomic;
 mod fingerprint;
 mod hints;
 mod read;
+mod rewrite;
 mod sample;
 
-pub use atomic::replace;
+pub use atomic::{TEMPORARY, replace};
 pub use fingerprint::Fingerprint;
 pub use hints::{Hints, Watch, any_changed};
 pub use read::{ReadError, read_stable};
+pub use rewrite::{Rewrite, RewriteError, rewrite};
 pub use sample::{Fate, Sample};

@@ -13,7 +13,7 @@ use crate::files::{self, ReadError};
 use crate::text::one_line;
 
 /// What a file that was set aside ends with.
-const ASIDE: &str = "broken";
+pub(crate) const ASIDE: &str = "broken";
 
 /// A later magid wrote a file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +46,7 @@ struct Versioned {
 }
 
 /// Reads a text of version `known`. The version counts first: of a later one nothing else is known.
-pub(super) fn parse<T: DeserializeOwned>(text: &str, known: u32) -> Result<T, Fault> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, known: u32) -> Result<T, Fault> {
     let broken = |error: serde_json::Error| Fault::Broken(one_line(&error.to_string()));
     let Versioned { version } = serde_json::from_str(text).map_err(broken)?;
     if version > u64::from(known) {
@@ -66,7 +66,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str, known: u32) -> Result<T, Fa
 /// # Errors
 ///
 /// A later magid wrote it.
-pub(super) fn read<T>(
+pub(crate) fn read<T>(
     path: &Path,
     limit: u64,
     known: u32,

@@ -1,0 +1,44 @@
+//! Generations: what was applied, numbered, and kept.
+//!
+//! Files are the truth, generations their history and their backup. A [`Generation`] is immutable: the
+//! texts of magid.toml and of the active profile, as they were when they were applied. The
+//! [`Store`] keeps them in a folder, one file each, beside three more:
+//!
+//! | file | what |
+//! |---|---|
+//! | `NNNNNNNN.json` | a generation |
+//! | `pending.json` | the generation that a change under way will be |
+//! | `vetoed.json` | content that was refused or vetoed, by digest |
+//! | `activation.json` | which profile is active, and by what |
+//!
+//! A change that touches processes is written down whole before it touches any ([`Store::begin`]). What
+//! makes it a generation later is that its file gets another name ([`Store::commit`]): a step that is
+//! done or not done, and needs no room on the disk. So whenever magid is killed, and however full the
+//! disk is, there is the former generation or the new one, and a change that was under way is found by the
+//! next magid ([`Store::interrupted`]).
+//!
+//! All functions of the store block. It has one owner.
+
+mod activation;
+mod diff;
+mod digest;
+mod disk;
+mod error;
+mod generation;
+mod masked;
+mod restore;
+mod rotation;
+mod store;
+#[cfg(test)]
+mod tests;
+mod vetoes;
+
+pub use activation::{Activation, ChosenBy, active_profile};
+pub use diff::{Side, diff};
+pub use digest::{Digest, NoDigest};
+pub use error::{Broken, GetError, NoSuchGeneration, OpenError, RestoreError, WriteError};
+pub use generation::{ActiveProfile, Cause, Content, FileSize, Generation, Header, StoredFile};
+pub use restore::Restored;
+pub use rotation::{DAILY, RECENT, WEEKLY, kept};
+pub use store::{Pending, Pruned, Store, Verified};
+pub use vetoes::Veto;
