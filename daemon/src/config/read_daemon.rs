@@ -1,5 +1,6 @@
 //! Reads magid.toml and the variables that override it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::RangeInclusive;
@@ -10,10 +11,10 @@ use toml::Spanned;
 
 use super::daemon::{
     ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, MemoryConfig,
-    OnFailure, ParsedDaemon, ScanPath,
+    OnFailure, ParsedDaemon, ScanPath, VramBudget,
 };
-use super::diagnostic::{Diagnostic, Report, SourceFile};
-use super::document::{Table, parse};
+use super::diagnostic::{Diagnostic, Report, SourceFile, quote};
+use super::document::{Table, parse, read};
 use super::environment::{Environment, Overrides};
 use super::locations::{Locations, beside, binary};
 use super::restart::RestartKeys;
@@ -335,14 +336,42 @@ fn tiers(mut table: Table<'_>, report: &mut Report<'_>) -> TierRule {
 
 fn memory(mut table: Table<'_>, report: &mut Report<'_>) -> MemoryConfig {
     let ram = table.get("ram", report).map(Spanned::into_inner);
-    let vram = table.get("vram", report).map(Spanned::into_inner);
+    let vram = vram(&mut table, report);
     let max_loaded = table.get("max_loaded", report).map(Spanned::into_inner);
     table.finish(report);
     MemoryConfig {
         ram: ram.unwrap_or_default(),
-        vram: vram.unwrap_or_default(),
+        vram,
         max_loaded: max_loaded.unwrap_or_default(),
     }
+}
+
+fn vram(table: &mut Table<'_>, report: &mut Report<'_>) -> VramBudget {
+    let Some(value) = table.raw("vram") else {
+        return VramBudget::default();
+    };
+    let sizes = value.get_ref().as_table().filter(|table| !table.is_empty());
+    let Some(sizes) = sizes else {
+        let word = read::<VramBudget>("`vram` cannot be", value, report);
+        return word.map(Spanned::into_inner).unwrap_or_default();
+    };
+    let entries = Table::new(sizes).entries();
+    let mut devices = BTreeMap::new();
+    for entry in &entries {
+        let name = quote(entry.key);
+        if entry.key.trim() != entry.key || entry.key.is_empty() || entry.key.contains('\0') {
+            report.error(
+                entry.key_span.clone(),
+                format!("a device cannot have the name \"{name}\""),
+                "write it as `llama-server --list-devices` does",
+            );
+        }
+        let context = format!("`vram.{name}` cannot be");
+        if let Some(size) = read::<Size>(&context, entry.value, report) {
+            devices.insert(entry.key.to_owned(), size.into_inner().0);
+        }
+    }
+    VramBudget::Devices(devices)
 }
 
 fn on_failure(mut table: Table<'_>, report: &mut Report<'_>) -> OnFailure {

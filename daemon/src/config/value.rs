@@ -1,6 +1,5 @@
 //! The kinds of values, and what to write for each.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
@@ -365,22 +364,13 @@ impl Value for RamBudget {
     }
 }
 
+/// Only the word: a table is read by key.
 impl Value for VramBudget {
     const EXPECTED: &'static str =
         "\"auto\", or a size for each device: { CUDA0 = \"22GiB\", CUDA1 = \"10GiB\" }";
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
-        if value.as_str() == Some("auto") {
-            return Some(Self::Auto);
-        }
-        let devices = value.as_table()?.iter().map(|(device, size)| {
-            let device = device.get_ref().trim();
-            let named = !device.is_empty() && !device.contains(['\0', ',']);
-            let size = Size::read(size.get_ref())?;
-            named.then(|| (device.to_owned(), size.0))
-        });
-        let devices: BTreeMap<_, _> = devices.collect::<Option<_>>()?;
-        (!devices.is_empty()).then_some(Self::Devices(devices))
+        (value.as_str() == Some("auto")).then_some(Self::Auto)
     }
 }
 

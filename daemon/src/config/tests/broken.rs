@@ -352,10 +352,17 @@ const DAEMONS: &[(&str, &str, &[&str])] = &[
         "[memory]\nram = \"much\"\nvram = { CUDA0 = \"22GiB\", CUDA1 = 0 }\nmax_loaded = -1\nswap = 1\n[reload]\non_failure = \"stop\"\n",
         &[
             "2:7 `ram` cannot be \"much\" (write \"auto\", or a size such as \"24GiB\")",
-            "3:8 `vram` cannot be a table (write \"auto\", or a size for each device: { CUDA0 = \"22GiB\", CUDA1 = \"10GiB\" })",
+            "3:35 `vram.CUDA1` cannot be 0 (write a size such as \"512KiB\", \"64MiB\" or \"4GiB\", or bytes)",
             "4:14 `max_loaded` cannot be -1 (write a whole number from 0; with 0 there is no limit)",
             "5:1 unknown key `swap` (remove it; known in [memory]: ram, vram, max_loaded)",
             "7:14 `on_failure` cannot be \"stop\" (write \"rollback\" or \"keep\")",
+        ],
+    ),
+    (
+        "memory of no device",
+        "memory.vram = {}\n",
+        &[
+            "1:15 `vram` cannot be a table (write \"auto\", or a size for each device: { CUDA0 = \"22GiB\", CUDA1 = \"10GiB\" })",
         ],
     ),
     (
