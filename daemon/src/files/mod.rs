@@ -6,6 +6,7 @@ mod hints;
 mod read;
 mod rewrite;
 mod sample;
+pub mod state;
 
 pub use atomic::{TEMPORARY, replace};
 pub use fingerprint::Fingerprint;

@@ -1,8 +1,8 @@
 //! Files of state: what is read is what was written, or it is refused.
 
+use crate::files::state::Fault;
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::Seat;
-use crate::supervisor::state_file::Fault;
 use crate::supervisor::stopped;
 
 /// More than a sentence about a file needs, in bytes.

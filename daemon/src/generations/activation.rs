@@ -10,8 +10,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::state::{self, Fault};
 use crate::name::ServerName;
-use crate::supervisor::state_file::{self, Fault};
 
 /// The version of the format.
 pub(super) const VERSION: u32 = 1;
@@ -97,7 +97,7 @@ impl Activation {
 
     /// Reads the text of the file. The name of the profile becomes that of a file, so it must be fit for it.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
-        let Written { activation, .. } = state_file::parse(text, VERSION)?;
+        let Written { activation, .. } = state::parse(text, VERSION)?;
         match ServerName::new(&activation.profile) {
             Ok(_) => Ok(activation),
             Err(error) => Err(Fault::Broken(format!("the name of a profile {error}"))),

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::files::RewriteError;
-use crate::supervisor::state_file::NewerVersion;
+use crate::files::state::NewerVersion;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]

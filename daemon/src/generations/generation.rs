@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use crate::supervisor::state_file::{self, Fault};
+use crate::files::state::{self, Fault};
 use crate::text::one_line;
 
 const VERSION: u32 = 1;
@@ -211,7 +211,7 @@ impl Generation {
 
     /// Reads the text of its file. One whose texts are not those it was made of is of no use.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
-        let written: Written = state_file::parse(text, VERSION)?;
+        let written: Written = state::parse(text, VERSION)?;
         if Digest::of(&written.content) != written.digest {
             let why = "its texts were changed: they do not have its digest";
             return Err(Fault::Broken(why.to_owned()));

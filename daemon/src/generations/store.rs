@@ -16,8 +16,8 @@ use super::generation::{Cause, Content, Generation, Header};
 use super::rotation;
 use super::vetoes::{self, Veto, Vetoes};
 use crate::config::MAX_FILE_SIZE;
+use crate::files::state::{self, Fault};
 use crate::files::{self, TEMPORARY};
-use crate::supervisor::state_file::{self, Fault};
 
 /// The largest file that is read, in bytes: two texts, each byte of which may be written as six.
 const LIMIT: u64 = 16 * MAX_FILE_SIZE as u64;
@@ -88,9 +88,9 @@ impl Store {
             store.take_in(name)?;
         }
         let text = |name: &str| folder.join(name);
-        store.vetoes = state_file::read(&text(VETOED), LIMIT, vetoes::VERSION, Vetoes::parse)?
-            .unwrap_or_default();
-        store.activation = state_file::read(
+        store.vetoes =
+            state::read(&text(VETOED), LIMIT, vetoes::VERSION, Vetoes::parse)?.unwrap_or_default();
+        store.activation = state::read(
             &text(ACTIVATION),
             LIMIT,
             activation::VERSION,
@@ -117,7 +117,7 @@ impl Store {
         let header = match ending {
             Ending::Generation => {
                 let parse = |text: &str| parse(text, number);
-                state_file::read(&path, LIMIT, Generation::version(), parse)?
+                state::read(&path, LIMIT, Generation::version(), parse)?
             }
             Ending::Aside => None,
         };
@@ -394,7 +394,7 @@ fn read_pending(path: &Path, next: u64) -> Result<Option<Generation>, OpenError>
             ))),
         }
     };
-    Ok(state_file::read(path, LIMIT, Generation::version(), parse)?)
+    Ok(state::read(path, LIMIT, Generation::version(), parse)?)
 }
 
 /// What the name of a file says that is numbered.
@@ -408,7 +408,7 @@ fn numbered(name: &str) -> Option<(u64, Ending)> {
     let (number, ending) = name.split_once('.')?;
     let ending = match ending {
         "json" => Ending::Generation,
-        state_file::ASIDE => Ending::Aside,
+        state::ASIDE => Ending::Aside,
         _ => return None,
     };
     let number = number.parse().ok()?;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use crate::supervisor::state_file::{self, Fault};
+use crate::files::state::{self, Fault};
 use crate::text::one_line;
 
 /// The version of the format.
@@ -71,7 +71,7 @@ impl Vetoes {
 
     /// Reads the text of the file.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
-        let written: Written = state_file::parse(text, VERSION)?;
+        let written: Written = state::parse(text, VERSION)?;
         let all = written.vetoed.into_iter();
         Ok(all.fold(Self::default(), |all, veto| all.with(veto)))
     }

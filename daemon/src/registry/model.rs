@@ -1,6 +1,7 @@
 //! A model, as the registry knows it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,11 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::gguf::{Facts, Tier};
+use crate::name::{NameError, ServerName};
 
-/// The name of a model in the registry: readable, unique, and the same after every scan.
+/// The name of a model in the registry: readable, unique, and the same after every scan. It is also a
+/// valid name of a server, since `[[select]]` names servers after models.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ModelId(String);
+#[serde(into = "String", try_from = "String")]
+pub struct ModelId(Arc<str>);
 
 /// A model.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +30,8 @@ pub struct Model {
     pub mmproj: Option<PathBuf>,
     /// The bytes of all its files, without the projector.
     pub size_bytes: u64,
+    /// When the newest of its files was last written.
+    pub modified: Timestamp,
     /// What its headers say.
     pub facts: Facts,
     /// The tier that the rule gives it.
@@ -43,7 +48,7 @@ pub struct Model {
 
 /// What a user says of a model, in the place of what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Overrides {
     /// Its tier.
     pub tier: Option<Tier>,
@@ -51,6 +56,29 @@ pub struct Overrides {
     pub thinking: Option<bool>,
     /// Whether `[[select]]` and the built-in profile may take it.
     pub enabled: Option<bool>,
+}
+
+/// A change of [`Overrides`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OverridesChange {
+    /// Of its tier.
+    pub tier: Change<Tier>,
+    /// Of whether it thinks.
+    pub thinking: Change<bool>,
+    /// Of whether `[[select]]` and the built-in profile may take it.
+    pub enabled: Change<bool>,
+}
+
+/// What becomes of one thing that a user says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change<T> {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is this from now on.
+    Set(T),
+    /// It is as it was found again.
+    Reset,
 }
 
 /// Whether a model can be served now.
@@ -65,7 +93,7 @@ pub enum Availability {
 /// The registry at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Grows with every change.
+    /// Grows with every change. A scan that found everything as it was is none.
     pub revision: u64,
     /// When the last scan ended. Absent before the first.
     pub scanned_at: Option<Timestamp>,
@@ -73,17 +101,63 @@ pub struct Snapshot {
     pub models: BTreeMap<ModelId, Arc<Model>>,
     /// What could not be looked at, and files that are no models, each in one line with what to do.
     pub problems: Vec<String>,
+    /// Where models are looked for.
+    pub scan_paths: Vec<PathBuf>,
+}
+
+/// What a scan brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanReport {
+    /// How many models there are.
+    pub total: usize,
+    /// Those that are new, or there again.
+    pub added: Vec<ModelId>,
+    /// Those that are not there any more.
+    pub removed: Vec<ModelId>,
+    /// Those that are still there, and whose files changed.
+    pub changed: Vec<ModelId>,
+    /// What could not be looked at, and files that are no models, each in one line.
+    pub problems: Vec<String>,
 }
 
 impl ModelId {
+    /// Checks and takes an id.
+    ///
+    /// # Errors
+    ///
+    /// It is no valid name of a server.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        ServerName::new(text).map(|_| Self(text.into()))
+    }
+
     /// The text of it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl std::fmt::Display for ModelId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl TryFrom<String> for ModelId {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::new(&text)
+    }
+}
+
+impl From<ModelId> for String {
+    fn from(id: ModelId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+impl std::borrow::Borrow<str> for ModelId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
 }
@@ -107,5 +181,32 @@ impl Model {
     /// Whether its files are there.
     pub fn is_available(&self) -> bool {
         self.availability == Availability::Available
+    }
+}
+
+impl Overrides {
+    /// Whether the user says nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These with a change.
+    #[must_use]
+    pub fn with(&self, change: &OverridesChange) -> Self {
+        Self {
+            tier: change.tier.of(self.tier),
+            thinking: change.thinking.of(self.thinking),
+            enabled: change.enabled.of(self.enabled),
+        }
+    }
+}
+
+impl<T: Copy> Change<T> {
+    fn of(self, former: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => former,
+            Self::Set(value) => Some(value),
+            Self::Reset => None,
+        }
     }
 }

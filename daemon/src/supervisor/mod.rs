@@ -20,5 +20,4 @@ pub mod ports;
 pub mod record;
 pub mod seat;
 pub mod server;
-pub mod state_file;
 pub mod stopped;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::seat::Seat;
-use super::state_file::{self, Fault, NewerVersion};
 use crate::files;
+use crate::files::state::{self, Fault, NewerVersion};
 use crate::process::{Identity, Token};
 use crate::text::one_line;
 
@@ -81,7 +81,7 @@ impl Record {
     /// Reads the text of the record of `seat`. That of another would have two servers take the same
     /// processes for theirs.
     pub(crate) fn parse(seat: &Seat, text: &str) -> Result<Self, Fault> {
-        let record: Self = state_file::parse(text, VERSION)?;
+        let record: Self = state::parse(text, VERSION)?;
         if record.server == seat.to_string() {
             Ok(record)
         } else {
@@ -139,7 +139,7 @@ pub fn read_all(folder: &Path) -> Result<BTreeMap<Seat, Record>, RecordError> {
         if !is_record {
             continue;
         }
-        let record = state_file::read(&path, LIMIT, VERSION, |text| Record::parse(&seat, text))?;
+        let record = state::read(&path, LIMIT, VERSION, |text| Record::parse(&seat, text))?;
         records.extend(record.map(|record| (seat, record)));
     }
     Ok(records)

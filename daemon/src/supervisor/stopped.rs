@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::state_file::{self, Fault, NewerVersion};
 use crate::blocking::blocking;
 use crate::files;
+use crate::files::state::{self, Fault, NewerVersion};
 use crate::name::ServerName;
 
 const VERSION: u32 = 1;
@@ -82,7 +82,7 @@ pub(crate) fn text(stopped: &BTreeSet<ServerName>) -> io::Result<String> {
 
 /// Reads the text of the file.
 pub(crate) fn parse(text: &str) -> Result<BTreeSet<ServerName>, Fault> {
-    let stopped: Stopped = state_file::parse(text, VERSION)?;
+    let stopped: Stopped = state::parse(text, VERSION)?;
     let names = stopped.servers.iter().map(|name| {
         ServerName::new(name)
             .map_err(|error| Fault::Broken(format!("the name of a server {error}")))
@@ -97,7 +97,7 @@ pub(crate) fn parse(text: &str) -> Result<BTreeSet<ServerName>, Fault> {
 ///
 /// A file of a later version.
 pub fn read(path: &Path) -> Result<BTreeSet<ServerName>, NewerVersion> {
-    let stopped = state_file::read(path, LIMIT, VERSION, parse)?;
+    let stopped = state::read(path, LIMIT, VERSION, parse)?;
     Ok(stopped.unwrap_or_default())
 }
 
