@@ -1,6 +1,9 @@
 //! Files of state: what is read is what was written, or it is refused.
 
+use std::fmt::Debug;
+
 use crate::files::state::Fault;
+use crate::generations::{Activation, Content, Generation, Side, Vetoes, diff};
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::Seat;
 use crate::supervisor::stopped;
@@ -8,7 +11,7 @@ use crate::supervisor::stopped;
 /// More than a sentence about a file needs, in bytes.
 const LONGEST_SENTENCE: usize = 2_000;
 
-/// A text as a record of a server, and as the memory of those that were stopped.
+/// A text as each of the files that magid keeps for the next magid.
 ///
 /// # Panics
 ///
@@ -18,29 +21,52 @@ pub fn state_files(data: &[u8]) {
         return;
     };
     let server = Seat::parse("alpha").expect("it is a seat");
-    match Record::parse(&server, text) {
-        Ok(record) => {
-            assert_eq!(record.server, "alpha");
-            let written = record.text().expect("it can be written");
-            assert_eq!(Record::parse(&server, &written), Ok(record));
-            assert!(later(&written, |text| Record::parse(&server, text)));
-        }
-        Err(fault) => assert_is_told(&fault, text),
+    let record = |text: &str| Record::parse(&server, text);
+    if let Some(record) = hold(text, record, |record| record.text().ok()) {
+        assert_eq!(record.server, "alpha");
     }
-    match stopped::parse(text) {
-        Ok(stopped) => {
-            let written = stopped::text(&stopped).expect("it can be written");
-            assert_eq!(stopped::parse(&written), Ok(stopped));
-            assert!(later(&written, stopped::parse));
-        }
-        Err(fault) => assert_is_told(&fault, text),
+    hold(text, stopped::parse, |stopped| stopped::text(stopped).ok());
+    hold(text, Vetoes::parse, |vetoes| vetoes.text().ok());
+    hold(text, Activation::parse, |active| active.text().ok());
+    let generation = hold(text, Generation::parse, |generation| generation.text().ok());
+    if let Some(generation) = generation {
+        assert_can_be_shown(&generation.content);
     }
 }
 
-/// Whether the same text of a later version is refused.
-fn later<T>(written: &str, parse: impl FnOnce(&str) -> Result<T, Fault>) -> bool {
-    let text = written.replacen("\"version\": 1", "\"version\": 2", 1);
-    matches!(parse(&text), Err(Fault::Newer(2)))
+/// Reads a text as one kind of file, and what was read once more after it was written.
+fn hold<T: Debug + PartialEq>(
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, Fault>,
+    write: impl FnOnce(&T) -> Option<String>,
+) -> Option<T> {
+    match parse(text) {
+        Ok(read) => {
+            let written = write(&read).expect("it can be written");
+            assert_eq!(parse(&written).as_ref(), Ok(&read));
+            let later = written.replacen("\"version\": 1", "\"version\": 2", 1);
+            assert!(matches!(parse(&later), Err(Fault::Newer(2))));
+            Some(read)
+        }
+        Err(fault) => {
+            assert_is_told(&fault, text);
+            None
+        }
+    }
+}
+
+/// What differs from nothing is all of it, and no character of it does more than be shown.
+fn assert_can_be_shown(content: &Content) {
+    let side = |content| Side {
+        label: "a generation",
+        content,
+    };
+    let nothing = Content::default();
+    let shown = diff(side(&nothing), side(content));
+    let moves = |c: char| c.is_control() && !matches!(c, '\t' | '\n');
+    assert!(!shown.contains(moves), "{shown:?}");
+    let lines = content.files().map(|file| file.text.lines().count());
+    assert!(shown.lines().count() >= lines.sum());
 }
 
 fn assert_is_told(fault: &Fault, text: &str) {

@@ -9,15 +9,12 @@ use crate::secrets::{HIDDEN, is_secret};
 /// `text` without the values of keys, variables and flags whose names say that they are secret.
 pub(super) fn masked(text: &str) -> String {
     let mut mask = Mask::new(text.len());
-    mask.read(text, Within::Text);
+    let mut rest = text;
+    while let Some((token, after)) = next(rest) {
+        mask.take(token, &rest[..rest.len() - after.len()]);
+        rest = after;
+    }
     mask.out
-}
-
-/// Where a `#` begins a comment: not within another one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Within {
-    Text,
-    Comment,
 }
 
 /// What is hidden.
@@ -35,12 +32,14 @@ enum Hide {
 
 enum Token<'a> {
     Space(&'a str),
-    Comment(&'a str),
+    Comment,
     /// A string: what it begins and ends with, and what is in between.
     Quoted {
         quote: &'a str,
         inner: &'a str,
     },
+    /// A string without an end, with all that it may contain.
+    Endless,
     Word(&'a str),
     Mark(char),
 }
@@ -64,16 +63,7 @@ impl<'a> Mask<'a> {
         }
     }
 
-    fn read(&mut self, text: &'a str, within: Within) {
-        let mut rest = text;
-        while let Some((token, after)) = next(rest, within) {
-            let raw = &rest[..rest.len() - after.len()];
-            self.take(token, raw);
-            rest = after;
-        }
-    }
-
-    fn take(&mut self, token: Token<'a>, raw: &'a str) {
+    fn take(&mut self, token: Token<'a>, raw: &str) {
         if let Hide::Value { depth, begun } = self.hide
             && self.is_hidden(&token, raw, depth, begun)
         {
@@ -81,9 +71,14 @@ impl<'a> Mask<'a> {
         }
         match token {
             Token::Space(_) => self.show(raw),
-            Token::Comment(_) if self.line_has_secret => self.conceal(raw),
-            Token::Comment(body) => self.comment(raw, body),
+            Token::Comment if self.line_has_secret => self.conceal(raw),
+            Token::Comment => {
+                let (shown, hidden) = raw.split_at(harmless(raw));
+                self.show(shown);
+                self.conceal(hidden);
+            }
             Token::Quoted { quote, inner } => self.string(raw, quote, inner),
+            Token::Endless => self.conceal(raw),
             Token::Word(word) => self.word(raw, word),
             Token::Mark(mark) => self.mark(raw, mark),
         }
@@ -98,30 +93,23 @@ impl<'a> Mask<'a> {
                 self.show(raw);
                 return true;
             }
+            // Of a table each value has a name of its own.
             Token::Mark('{') if depth == 0 && !begun => None,
             Token::Mark('[') => goes_on(depth + 1),
             Token::Mark(']') if depth > 1 => goes_on(depth - 1),
             Token::Mark(']') => Some(Hide::Nothing),
             Token::Mark(',' | '}') if depth == 0 => None,
-            Token::Mark(_) | Token::Comment(_) | Token::Quoted { .. } | Token::Word(_) => {
-                goes_on(depth)
-            }
+            Token::Mark(_)
+            | Token::Comment
+            | Token::Quoted { .. }
+            | Token::Endless
+            | Token::Word(_) => goes_on(depth),
         };
         self.hide = hide.unwrap_or(Hide::Nothing);
         if hide.is_some() {
             self.conceal(raw);
         }
         hide.is_some()
-    }
-
-    fn comment(&mut self, raw: &str, body: &'a str) {
-        let marks = raw.len() - body.len();
-        self.show(&raw[..marks]);
-        let hide = std::mem::replace(&mut self.hide, Hide::Nothing);
-        self.read(body, Within::Comment);
-        // What is commented out does not reach into the next line.
-        self.hide = hide;
-        self.name = "";
     }
 
     fn string(&mut self, raw: &str, quote: &str, inner: &'a str) {
@@ -136,9 +124,14 @@ impl<'a> Mask<'a> {
         };
         match end {
             Some(end) if names_secret(&inner[..end]) => {
+                // What separates the name from the value may have any length.
+                let value = inner[end..]
+                    .chars()
+                    .next()
+                    .map_or(end, |c| end + c.len_utf8());
                 self.show(quote);
-                self.show(&inner[..=end]);
-                self.conceal(&inner[end + 1..]);
+                self.show(&inner[..value]);
+                self.conceal(&inner[value..]);
                 self.show(quote);
             }
             Some(_) => self.show(raw),
@@ -192,10 +185,12 @@ impl<'a> Mask<'a> {
             if number > 0 {
                 self.show("\n");
             }
-            if !line.is_empty() && !self.out.ends_with(HIDDEN) {
-                self.out.push_str(HIDDEN);
+            if !line.is_empty() {
+                if !self.out.ends_with(HIDDEN) {
+                    self.out.push_str(HIDDEN);
+                }
+                self.line_has_secret = true;
             }
-            self.line_has_secret = true;
         }
     }
 }
@@ -207,128 +202,146 @@ fn names_secret(name: &str) -> bool {
     is_secret(last) || name.contains('\\')
 }
 
-/// The first token and what follows it.
-fn next(text: &str, within: Within) -> Option<(Token<'_>, &str)> {
-    let first = text.chars().next()?;
-    let cut = |end: usize| text.split_at(end);
-    Some(match first {
-        c if c.is_whitespace() => {
-            let end = text.find(|c: char| !c.is_whitespace());
-            let (space, rest) = cut(end.unwrap_or(text.len()));
-            (Token::Space(space), rest)
+/// How much of a comment may be shown, in bytes. It may be prose, so only what has a value, or looks like a
+/// flag, is taken for the name of a secret.
+fn harmless(comment: &str) -> usize {
+    let ends_word = |c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let mut at = 0;
+    while at < comment.len() {
+        let rest = &comment[at..];
+        let (word, after) = rest.split_at(rest.find(ends_word).unwrap_or(rest.len()));
+        at += word.len();
+        let has_value = || {
+            let after = after.trim_start_matches(['"', '\'', ' ', '\t']);
+            word.starts_with('-') || after.starts_with(['=', ':'])
+        };
+        if names_secret(word) && has_value() {
+            return at;
         }
-        '#' if within == Within::Text => {
-            let (comment, rest) = cut(text.find('\n').unwrap_or(text.len()));
-            (Token::Comment(comment.trim_start_matches('#')), rest)
-        }
-        '"' | '\'' => match quoted(text, first) {
-            Some((token, length)) => (token, &text[length..]),
-            None => (Token::Mark(first), &text[1..]),
-        },
-        '=' | ',' | '[' | ']' | '{' | '}' => (Token::Mark(first), &text[1..]),
-        _ => {
-            let ends = |c: char| {
-                c.is_whitespace() || "=,[]{}\"'".contains(c) || c == '#' && within == Within::Text
-            };
-            let (word, rest) = cut(text.find(ends).unwrap_or(text.len()));
-            (Token::Word(word), rest)
-        }
-    })
+        at += after.chars().next().map_or(0, char::len_utf8);
+    }
+    at
 }
 
-/// The string that a text begins with, and its length. None: it has no end, at least not on its line.
-fn quoted(text: &str, mark: char) -> Option<(Token<'_>, usize)> {
+/// The first token and what follows it.
+fn next(text: &str) -> Option<(Token<'_>, &str)> {
+    let first = text.chars().next()?;
+    let (token, length) = match first {
+        c if c.is_whitespace() => {
+            let end = text.find(|c: char| !c.is_whitespace());
+            let length = end.unwrap_or(text.len());
+            (Token::Space(&text[..length]), length)
+        }
+        '#' => (Token::Comment, line_length(text)),
+        '"' | '\'' => quoted(text, first),
+        '=' | ',' | '[' | ']' | '{' | '}' => (Token::Mark(first), 1),
+        _ => {
+            let ends = |c: char| c.is_whitespace() || "=,[]{}\"'#".contains(c);
+            let length = text.find(ends).unwrap_or(text.len());
+            (Token::Word(&text[..length]), length)
+        }
+    };
+    Some((token, &text[length..]))
+}
+
+/// The string that a text begins with, and its length.
+fn quoted(text: &str, mark: char) -> (Token<'_>, usize) {
     let triple = match mark {
         '"' => "\"\"\"",
         _ => "'''",
     };
-    let (quote, multi_line) = match text.starts_with(triple) {
-        true => (triple, true),
-        false => (&triple[..1], false),
+    let (quote, body) = match text.strip_prefix(triple) {
+        Some(body) => (triple, body),
+        None => (&triple[..1], &text[1..]),
     };
-    let body = &text[quote.len()..];
     let mut at = 0;
+    let mut escaped = false;
+    // Only as far as needed: to look for the end of each line would take for ever on a long one.
     while let Some(c) = body[at..].chars().next() {
-        if body[at..].starts_with(quote) {
+        if !escaped && body[at..].starts_with(quote) {
             let inner = &body[..at];
-            let quote = &text[..quote.len()];
-            return Some((Token::Quoted { quote, inner }, at + 2 * quote.len()));
+            return (Token::Quoted { quote, inner }, at + 2 * quote.len());
         }
-        if c == '\n' && !multi_line {
-            return None;
+        if c == '\n' && quote.len() == 1 {
+            break;
         }
+        escaped = !escaped && c == '\\' && mark == '"';
         at += c.len_utf8();
-        if c == '\\' && mark == '"' {
-            at += body[at..].chars().next().map_or(0, char::len_utf8);
-        }
     }
-    None
+    (Token::Endless, quote.len() + at)
+}
+
+fn line_length(text: &str) -> usize {
+    text.find('\n').unwrap_or(text.len())
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tokio::time::{Duration, Instant};
 
     use super::*;
+    use crate::config::MAX_FILE_SIZE;
 
     #[test]
     fn values_whose_names_say_so_are_hidden_and_nothing_else() {
-        for (text, shown) in [
+        #[rustfmt::skip]
+        let table = [
             ("api_key = \"s\"\nport = 1\n", "api_key = ***\nport = 1\n"),
             ("api_key = \"s\" # was s2\n", "api_key = *** ***\n"),
             ("api_key = s\"2\nport = 1", "api_key = ***\nport = 1"),
             ("api_key=\n\"s\"\nport = 1", "api_key=\n***\nport = 1"),
-            (
-                "env = { HF_TOKEN = \"s\", A = \"b\" }",
-                "env = { HF_TOKEN = ***, A = \"b\" }",
-            ),
+            ("env = { HF_TOKEN = \"s\", A = \"b\" }", "env = { HF_TOKEN = ***, A = \"b\" }"),
             ("env.HF_TOKEN = 's'", "env.HF_TOKEN = ***"),
             ("env.\"HF_TOKEN\" = 's'", "env.\"HF_TOKEN\" = ***"),
             ("\"HF_TO\\u004bEN\" = 's'", "\"HF_TO\\u004bEN\" = ***"),
-            (
-                "password = \"\"\"\ns\nt\"\"\"\na = 1",
-                "password = ***\n***\n***\na = 1",
-            ),
-            (
-                "keys = [ # s\n 's', ['t'],\n]\na = 1",
-                "keys = *** ***\n *** ***\n***\na = 1",
-            ),
-            (
-                "args = [\n  \"--api-key\",\n  \"s\",\n  \"-c\", \"1\"]",
-                "args = [\n  \"--api-key\",\n  ***,\n  \"-c\", \"1\"]",
-            ),
-            (
-                "args = [\"--api-key\", \"-c\", \"1\"]",
-                "args = [\"--api-key\", \"-c\", \"1\"]",
-            ),
-            (
-                "args = [\"--api-key=s\", \"t\"]",
-                "args = [\"--api-key=***\", \"t\"]",
-            ),
-            ("args = [\"--api-key s\"]", "args = [\"--api-key ***\"]"),
-            ("args = [\"HF_TOKEN=s\"]", "args = [\"HF_TOKEN=***\"]"),
-            ("# HF_TOKEN = \"s\"\na = 1", "# HF_TOKEN = ***\na = 1"),
-            (
-                "#args = ['--hf-token', 's']\na = 1",
-                "#args = ['--hf-token', ***]\na = 1",
-            ),
+            ("password = \"\"\"\ns\nt\"\"\"\na = 1", "password = ***\n***\n***\na = 1"),
+            ("keys = [ # s\n 's', ['t'],\n]\na = 1", "keys = *** ***\n *** ***\n***\na = 1"),
+            ("a = [\n  \"--api-key\",\n  \"s\",\n  \"-c\"]", "a = [\n  \"--api-key\",\n  ***,\n  \"-c\"]"),
+            ("a = [\"--api-key\", \"-c\", \"1\"]", "a = [\"--api-key\", \"-c\", \"1\"]"),
+            ("a = [\"--api-key=s\", \"t\"]", "a = [\"--api-key=***\", \"t\"]"),
+            ("a = [\"--api-key s\"]", "a = [\"--api-key ***\"]"),
+            ("a = [\"HF_TOKEN=s\"]", "a = [\"HF_TOKEN=***\"]"),
+            ("# HF_TOKEN = \"s\"\na = 1", "# HF_TOKEN***\na = 1"),
+            ("# it's \"HF_TOKEN\": 's'\na = 1", "# it's \"HF_TOKEN***\na = 1"),
+            ("#args = ['--hf-token', 's']\na = 1", "#args = ['--hf-token***\na = 1"),
             // Nobody's secrets.
-            ("# the key to it all\n", "# the key to it all\n"),
-            (
-                "args = [\"--tokens\", \"5\"]",
-                "args = [\"--tokens\", \"5\"]",
-            ),
+            ("# it's the key to it all\n", "# it's the key to it all\n"),
+            ("a = [\"--tokens\", \"5\"]", "a = [\"--tokens\", \"5\"]"),
             ("[servers.monkey]\nport = 1", "[servers.monkey]\nport = 1"),
             ("monkey = { port = 1 }", "monkey = { port = 1 }"),
-        ] {
+        ];
+        for (text, shown) in table {
             assert_eq!(masked(text), shown);
         }
     }
 
     #[test]
-    fn a_string_without_an_end_hides_no_names() {
-        let text = "a = \"\"\"\nHF_TOKEN = \"s\"\n";
-        assert_eq!(masked(text), "a = \"\"\"\nHF_TOKEN = ***\n");
+    fn what_a_string_without_an_end_may_contain_is_not_shown() {
+        assert_eq!(masked("a = \"\"\"\nb = \"s\"\n"), "a = ***\n***\n");
+        assert_eq!(masked("a = \"s\nb = 1"), "a = ***\nb = 1");
+    }
+
+    #[test]
+    fn the_longest_text_takes_no_time_whatever_it_is_made_of() {
+        for part in [
+            "\"\"\"\\",
+            "\"\\",
+            "#",
+            "\"-key\",",
+            "key\"",
+            "[",
+            "key=[",
+            "'''\"",
+            "key:\"\"",
+        ] {
+            let text = part.repeat(MAX_FILE_SIZE / 4 / part.len());
+            for text in [format!("# {text}"), text] {
+                let began = Instant::now();
+                assert!(!masked(&text).is_empty());
+                assert!(began.elapsed() < Duration::from_secs(2), "{part}");
+            }
+        }
     }
 
     const SECRET: &str = "hunter2";
@@ -337,7 +350,7 @@ mod tests {
     fn lines() -> impl Strategy<Value = Vec<String>> {
         let line = prop::sample::select(vec![
             "[servers.a]".to_owned(),
-            "port = 1 # one".to_owned(),
+            "port = 1 # it's one".to_owned(),
             "text = \"\"\"\nlong\n\"\"\"".to_owned(),
             "args = [ \"-c\",\n \"1\" ]".to_owned(),
             "broken = [".to_owned(),
@@ -360,7 +373,9 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_has_as_many_lines(text in "([a-z=\\[\\]{},#\"'\\\\ \n\u{e9}-]|api_key|\"\"\"|--hf-token){0,60}") {
+        fn whatever_is_read_has_as_many_lines(
+            text in "([a-z=\\[\\]{},#\"'\\\\ \n\u{e9}-]|api_key|\"\"\"|--hf-token|\u{3000}){0,60}"
+        ) {
             let lines = masked(&text).matches('\n').count();
             prop_assert_eq!(lines, text.matches('\n').count());
         }

@@ -42,3 +42,5 @@ pub use restore::Restored;
 pub use rotation::{DAILY, RECENT, WEEKLY, kept};
 pub use store::{Pending, Pruned, Store, Verified};
 pub use vetoes::Veto;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use vetoes::Vetoes;

@@ -207,13 +207,7 @@ impl Store {
         let generation = Generation::new(self.next(), content, cause, summary, now);
         // If this fails in the middle, nobody may commit one change in the name of another.
         self.pending = None;
-        self.write(PENDING, generation.text())?;
-        let path = self.folder.join(PENDING);
-        let read = files::read_stable(&path, LIMIT).ok();
-        let read = read.and_then(|text| parse(&text, generation.number).ok());
-        if read.as_ref() != Some(&generation) {
-            return Err(WriteError::Different(path));
-        }
+        self.put(self.folder.join(PENDING), &generation)?;
         self.pending = Some(generation.header());
         Ok(Pending(generation.header()))
     }
@@ -264,11 +258,12 @@ impl Store {
         self.pending.clone().map(Pending)
     }
 
-    /// Makes a change that touches no process the current generation. Returns its number.
+    /// Makes a change that touches no process the current generation. It takes the place of a change that
+    /// was neither committed nor abandoned. Returns its number.
     ///
     /// # Errors
     ///
-    /// It could not be written; the former generation is the current one.
+    /// It could not be written, or be read back; the former generation is the current one.
     pub fn record(
         &mut self,
         content: Content,
@@ -276,8 +271,27 @@ impl Store {
         summary: &str,
         now: Timestamp,
     ) -> Result<u64, WriteError> {
-        let change = self.begin(content, cause, summary, now)?;
-        self.commit(change)
+        self.pending = None;
+        let path = self.folder.join(PENDING);
+        disk::remove(&path).map_err(|reason| WriteError::Failed { path, reason })?;
+        let generation = Generation::new(self.next(), content, cause, summary, now);
+        let number = generation.number;
+        self.put(self.path(number), &generation)?;
+        self.headers.insert(number, generation.header());
+        Ok(number)
+    }
+
+    /// Writes a generation and reads it back. What is not the same then is removed.
+    fn put(&self, path: PathBuf, generation: &Generation) -> Result<(), WriteError> {
+        write(&path, generation.text())?;
+        let read = files::read_stable(&path, LIMIT).ok();
+        let read = read.and_then(|text| Generation::parse(&text).ok());
+        if read.as_ref() == Some(generation) {
+            return Ok(());
+        }
+        // If it stays, it is set aside when the store is opened.
+        let _ = disk::remove(&path);
+        Err(WriteError::Different(path))
     }
 
     /// Removes what the rotation does not keep, or with `dry_run` only says so. The current
@@ -315,7 +329,7 @@ impl Store {
     /// It could not be written, and is remembered for as long as this magid runs.
     pub fn veto(&mut self, veto: Veto) -> Result<(), WriteError> {
         self.vetoes = self.vetoes.with(veto);
-        self.write(VETOED, self.vetoes.text())
+        write(&self.folder.join(VETOED), self.vetoes.text())
     }
 
     /// Forgets that a content was refused or vetoed, since somebody asked for it.
@@ -328,7 +342,7 @@ impl Store {
             return Ok(());
         }
         self.vetoes = self.vetoes.without(digest);
-        self.write(VETOED, self.vetoes.text())
+        write(&self.folder.join(VETOED), self.vetoes.text())
     }
 
     /// What was activated last.
@@ -345,17 +359,9 @@ impl Store {
         if self.activation.as_ref() == Some(&activation) {
             return Ok(());
         }
-        self.write(ACTIVATION, activation.text())?;
+        write(&self.folder.join(ACTIVATION), activation.text())?;
         self.activation = Some(activation);
         Ok(())
-    }
-
-    fn write(&self, name: &str, text: serde_json::Result<String>) -> Result<(), WriteError> {
-        let path = self.folder.join(name);
-        let written = text
-            .map_err(io::Error::from)
-            .and_then(|text| disk::replace(&path, text.as_bytes()));
-        written.map_err(|reason| WriteError::Failed { path, reason })
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -367,6 +373,16 @@ impl Store {
         let newest = self.headers.keys().chain(&self.aside).max();
         newest.map_or(1, |newest| newest + 1)
     }
+}
+
+fn write(path: &Path, text: serde_json::Result<String>) -> Result<(), WriteError> {
+    let written = text
+        .map_err(io::Error::from)
+        .and_then(|text| disk::replace(path, text.as_bytes()));
+    written.map_err(|reason| WriteError::Failed {
+        path: path.to_path_buf(),
+        reason,
+    })
 }
 
 /// Reads the generation `number`.
