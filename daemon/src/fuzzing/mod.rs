@@ -6,6 +6,7 @@
 //! input that breaks a promise becomes a seed in `fuzz/corpus/`, and so a test.
 
 mod configuration;
+mod models;
 mod output;
 mod state;
 mod system;
@@ -13,6 +14,7 @@ mod system;
 mod tests;
 
 pub use configuration::{magid_toml, profile};
+pub use models::gguf;
 pub use output::log_lines;
 pub use state::state_files;
 pub use system::{answers, proc};

@@ -18,6 +18,11 @@ fn every_answer_is_read_or_refused() {
 }
 
 #[test]
+fn every_model_file_is_read_or_refused() {
+    hold("gguf", super::gguf);
+}
+
+#[test]
 fn every_output_is_split_into_clean_lines() {
     hold("log_lines", super::log_lines);
 }

@@ -123,6 +123,8 @@ pub struct Shape {
     pub keys_per_token: u64,
     /// Elements of the values of one token in all layers.
     pub values_per_token: u64,
+    /// Bytes that recurrent layers keep for each slot, however long its context is.
+    pub state_per_slot: u64,
     /// Tokens in the vocabulary.
     pub vocabulary: u64,
     /// Tokens that a layer with a sliding window looks back, and the share of `keys_per_token` and

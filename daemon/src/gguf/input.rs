@@ -7,8 +7,12 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
 use super::error::GgufError;
 
-/// The size of the buffer, and the longest piece that can be looked at at once, in bytes.
-const BUFFER: usize = 64 * 1024;
+/// The size of the buffer in bytes. Larger ones make small files dearer, and large ones no cheaper.
+const BUFFER: usize = 32 * 1024;
+
+/// The longest name of a key or a tensor, in bytes. llama.cpp takes 63 for a tensor, others that share
+/// the format some more.
+const LONGEST_NAME: usize = 1024;
 
 /// The most that is read of a file, in bytes. The largest vocabularies take some tens of MiB.
 const MOST_READ: u64 = 256 * 1024 * 1024;
@@ -65,17 +69,17 @@ impl<S: Read + Seek> Input<S> {
         Ok(array)
     }
 
-    /// A string that is not longer than the buffer: a key, or the name of a tensor.
-    pub(super) fn short_string(&mut self, most: usize) -> Result<&[u8], GgufError> {
+    /// A string that must be as short as a name is.
+    pub(super) fn name(&mut self) -> Result<&[u8], GgufError> {
         let at = self.position;
         let length = self.u64()?;
         match usize::try_from(length) {
-            Ok(length) if length <= most.min(BUFFER) => self.take(length),
+            Ok(length) if length <= LONGEST_NAME => self.take(length),
             Ok(_) | Err(_) => Err(GgufError::TooMany {
                 at,
                 what: "bytes in a name",
                 count: length,
-                most: most as u64,
+                most: LONGEST_NAME as u64,
             }),
         }
     }

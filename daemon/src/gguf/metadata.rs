@@ -6,9 +6,6 @@ use std::io::{Read, Seek};
 use super::error::GgufError;
 use super::input::Input;
 
-/// The longest key, in bytes: what the format allows.
-const LONGEST_KEY: usize = 65_535;
-
 /// The most keys that are read.
 const MOST_KEYS: u64 = 65_536;
 
@@ -48,7 +45,7 @@ const KEYS: [&str; 16] = [
 ];
 
 /// The keys that are kept, behind the name of the architecture and a dot.
-const KEYS_OF_ARCHITECTURE: [&str; 26] = [
+const KEYS_OF_ARCHITECTURE: [&str; 27] = [
     "attention.causal",
     "attention.head_count",
     "attention.head_count_kv",
@@ -73,6 +70,7 @@ const KEYS_OF_ARCHITECTURE: [&str; 26] = [
     "ssm.group_count",
     "ssm.inner_size",
     "ssm.state_size",
+    "token_shift_count",
     "vocab_size",
     "wkv.head_size",
 ];
@@ -123,7 +121,7 @@ impl Metadata {
         let mut seen = Distinct::default();
         let mut kept = 0;
         for _ in 0..count {
-            let key = input.short_string(LONGEST_KEY)?;
+            let key = input.name()?;
             seen.add(key);
             let key = wanted(key).map(str::to_owned);
             let kind = input.u32()?;

@@ -20,6 +20,7 @@ mod projector;
 mod quantization;
 mod role;
 mod shape;
+mod state;
 mod tensors;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 use super::facts::{Role, Shape};
 use super::kind::{DIFFUSION, ENCODERS};
 use super::metadata::Metadata;
+use super::state;
 use super::tensors::Tensors;
 
 /// The most layers that are looked at. The deepest models have some two hundred.
@@ -118,6 +119,11 @@ impl<'a> Layers<'a> {
     fn add_to(&self, shape: &mut Shape) {
         let mut in_windows = 0_u128;
         for layer in 0..self.count {
+            if self.keeps_state(layer) {
+                shape.state_per_slot = shape
+                    .state_per_slot
+                    .saturating_add(state::of_layer(self.metadata));
+            }
             if !self.keeps_tokens(layer) {
                 continue;
             }
@@ -144,6 +150,14 @@ impl<'a> Layers<'a> {
             || ENCODERS.contains(&architecture)
             || DIFFUSION.contains(&architecture);
         !keeps_none && layer < self.with_own && !self.is_recurrent(layer)
+    }
+
+    fn keeps_state(&self, layer: u64) -> bool {
+        let architecture = self.metadata.architecture();
+        RECURRENT.contains(&architecture)
+            || architecture == "falcon-h1"
+            || self.of_layer("attention.head_count_kv", layer) == Some(0)
+            || self.is_recurrent(layer)
     }
 
     fn is_recurrent(&self, layer: u64) -> bool {

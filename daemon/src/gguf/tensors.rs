@@ -7,9 +7,6 @@ use super::input::Input;
 use super::metadata::{Distinct, broken};
 use super::types::{self, Known, TensorType};
 
-/// The longest name of a tensor, in bytes. llama.cpp takes 63, others that share the format more.
-const LONGEST_NAME: usize = 1024;
-
 /// The most dimensions of a tensor.
 const MOST_DIMENSIONS: u32 = 4;
 
@@ -63,7 +60,7 @@ impl Tensors {
         let mut names = Distinct::default();
         let mut layout: Option<Layout> = None;
         for _ in 0..count {
-            let name = input.short_string(LONGEST_NAME)?;
+            let name = input.name()?;
             names.add(name);
             let marks = Marks::of(name);
             let tensor = Tensor::read(input)?;

@@ -69,6 +69,33 @@ fn recurrent_layers_keep_no_tokens() {
 }
 
 #[test]
+fn recurrent_layers_keep_a_state_for_each_slot() {
+    let state = |file: &Gguf| facts(file).shape.state_per_slot;
+    assert_eq!(state(&model("llama")), 0);
+    let mamba = model("mamba2")
+        .number("mamba2.ssm.conv_kernel", 4)
+        .number("mamba2.ssm.inner_size", 1024)
+        .number("mamba2.ssm.state_size", 128)
+        .number("mamba2.ssm.group_count", 1);
+    assert_eq!(state(&mamba), 4 * 4 * (3 * (1024 + 256) + 128 * 1024));
+    let three_of_four = model("qwen3next")
+        .number("qwen3next.ssm.inner_size", 1024)
+        .number("qwen3next.ssm.state_size", 128);
+    assert_eq!(state(&three_of_four), 3 * 4 * 128 * 1024);
+    let lfm2 = model("lfm2")
+        .number("lfm2.shortconv.l_cache", 3)
+        .numbers("lfm2.attention.head_count_kv", &[0, 2, 0, 4]);
+    assert_eq!(state(&lfm2), 2 * 4 * 512 * 2);
+    let rwkv = model("rwkv7").number("rwkv7.wkv.head_size", 64);
+    assert_eq!(state(&rwkv), 4 * 4 * 512 * 66);
+    let kimi = model("kimi-linear")
+        .number("kimi-linear.kda.head_dim", 128)
+        .number("kimi-linear.ssm.conv_kernel", 4)
+        .numbers("kimi-linear.attention.head_count_kv", &[0, 0, 0, 1]);
+    assert_eq!(state(&kimi), 3 * 4 * 8 * 128 * (9 + 128));
+}
+
+#[test]
 fn encoders_keep_nothing() {
     assert_eq!(kept(&model("bert")), (0, 0));
 }
