@@ -57,14 +57,18 @@ pub(super) fn own_words(file_name: &str) -> Vec<String> {
         .collect()
 }
 
-const COMMON: [&str; 9] = [
-    "mmproj",
-    "model",
-    "gguf",
-    "ud",
-    "i1",
-    "imat",
+/// What says nothing about which model it is.
+const COMMON: [&str; 12] = [
+    "clip",
     "fp16",
     "fp32",
+    "ggml",
+    "gguf",
+    "i1",
+    "imat",
+    "mmproj",
+    "model",
     "projector",
+    "ud",
+    "vision",
 ];

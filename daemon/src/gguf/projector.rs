@@ -2,7 +2,7 @@
 //!
 //! A projector is called after its model, as `mmproj-gemma-3-4b-it-F16.gguf`, or just `mmproj-F16.gguf` in
 //! a folder of its own. The embeddings it makes often have the length of its model's, but not always:
-//! where a model agrees in that, those that do not are out.
+//! of several models that it could belong to, those that agree in that go first.
 
 use std::collections::BTreeSet;
 
@@ -69,32 +69,25 @@ impl<'a> Projector<'a> {
         })
     }
 
-    /// The models it fits, by their places.
+    /// The models it fits, by their places: those it is called after; else the only one that answers.
     fn owners(&self, models: &[Group], words: &[Words]) -> Vec<usize> {
-        let agreeing: Vec<_> = (0..models.len())
-            .filter(|&at| self.agrees(&models[at].facts))
-            .collect();
-        let candidates = if agreeing.is_empty() {
-            (0..models.len()).collect()
-        } else {
-            agreeing.clone()
-        };
-        let named: Vec<_> = candidates
-            .iter()
-            .copied()
-            .filter(|&at| self.is_called_after(&words[at]))
-            .collect();
-        if !named.is_empty() {
-            return named;
+        let agrees = |at: &usize| self.agrees(&models[*at].facts);
+        let is_called_after = |at: &usize| self.is_called_after(&words[*at]);
+        let called = (0..models.len()).filter(is_called_after).collect();
+        let called = those_or_all(called, agrees);
+        if !called.is_empty() {
+            return called;
         }
-        let answering =
-            |at: &usize| matches!(models[*at].facts.kind.value, Kind::Chat | Kind::Vision);
-        let answering: Vec<_> = candidates.into_iter().filter(answering).collect();
+        let answers = |at: &usize| match models[*at].facts.kind.value {
+            Kind::Chat | Kind::Vision => true,
+            Kind::Embedding | Kind::Rerank => false,
+        };
+        let answering = (0..models.len()).filter(answers).collect();
+        let answering = those_or_all(answering, agrees);
         let are_one = answering
             .windows(2)
             .all(|pair| words[pair[0]] == words[pair[1]]);
-        let is_strange = |at: &usize| agreeing.is_empty() && self.is_strange_to(&words[*at]);
-        if are_one && !answering.iter().any(is_strange) {
+        if are_one && !answering.iter().any(|&at| self.is_strange_to(&words[at])) {
             answering
         } else {
             Vec::new()
@@ -130,4 +123,10 @@ impl<'a> Projector<'a> {
             self.name,
         )
     }
+}
+
+/// Those of `all` that fulfil `wish`, or all if none does.
+fn those_or_all(all: Vec<usize>, wish: impl Fn(&usize) -> bool) -> Vec<usize> {
+    let those: Vec<_> = all.iter().copied().filter(wish).collect();
+    if those.is_empty() { all } else { those }
 }

@@ -212,6 +212,20 @@ fn a_projector_goes_to_the_models_it_agrees_with() {
 }
 
 #[test]
+fn a_name_goes_before_a_length_that_another_model_happens_to_have() {
+    let other = llama().number("llama.pooling_type", 3);
+    let files = [
+        ("nomic-embed.gguf", other),
+        (
+            "llava-7b.gguf",
+            Gguf::of("llama").tensor("a.weight", &[256, 2], Q4_K),
+        ),
+        ("mmproj-llava-7b.gguf", projector(512, F16)),
+    ];
+    assert_eq!(joined(&files), [None, Some(2)]);
+}
+
+#[test]
 fn a_projector_that_could_be_of_any_model_is_told() {
     let files = [
         ("a.gguf", llama()),
@@ -227,11 +241,13 @@ fn a_projector_that_could_be_of_any_model_is_told() {
                 .to_owned()
         )]
     );
-    let strange = [
-        ("llama-8b.gguf", llama()),
-        ("mmproj-gemma-4b.gguf", projector(768, F16)),
-    ];
-    assert_eq!(joined(&strange), [None]);
+    for embedding in [512, 768] {
+        let strange = [
+            ("llama-8b.gguf", llama()),
+            ("mmproj-gemma-4b.gguf", projector(embedding, F16)),
+        ];
+        assert_eq!(joined(&strange), [None]);
+    }
 }
 
 #[test]
