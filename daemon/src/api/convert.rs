@@ -8,6 +8,7 @@ use magi_proto::v1;
 
 use crate::files::Fingerprint;
 use crate::lifecycle::{ExitStatus, LastExit, PublicState};
+use crate::memory::Source;
 use crate::plan::{Step, StepAction};
 use crate::process::usage;
 use crate::reload::{ConfigState, ConfigStatus, Decision, Told};
@@ -63,6 +64,7 @@ pub(super) fn server(row: &Row) -> v1::Server {
         state_since: Some(timestamp(row.state_since)),
         next_try: row.next_try.map(timestamp),
         load_percent: row.load_percent.map(u32::from),
+        model_id: definition.launch.model.id.clone(),
         model_path: model.ok().map(|path| path.display().to_string()),
         notes: row.notes.clone(),
         ..v1::Server::default()
@@ -173,6 +175,15 @@ pub(super) fn vetoes(vetoes: &[Veto]) -> Vec<v1::Veto> {
         detail: veto.detail.clone(),
     };
     vetoes.iter().map(veto).collect()
+}
+
+/// How a need of memory is known.
+pub(super) fn source(source: Source) -> &'static str {
+    match source {
+        Source::Estimate => "estimate",
+        Source::Fit => "fit",
+        Source::Observed => "observed",
+    }
 }
 
 pub(super) fn decision(decision: Decision) -> v1::ReloadVerdict {

@@ -1,6 +1,6 @@
 //! `DaemonService`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 
 use magi_proto::v1;
@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::reader::{Gone, Reader};
 use super::{Api, convert, errors, peer, reader, servers};
-use crate::reload::{Conclusion, Verdict};
+use crate::reload::{Order, Target};
 use crate::supervisor::events::EventReader;
 
 /// Events that a reader is given at a time, unless he asks for another number.
@@ -32,7 +32,7 @@ impl DaemonService for Api {
         Ok(Response::new(v1::GetStatusResponse {
             node: self.about.node.clone(),
             profile: config.profile.clone(),
-            generation: None,
+            generation: config.generation,
             config: Some(convert::config_status(&config)),
             servers: servers::measured(self.context.board.read()).await,
         }))
@@ -64,34 +64,12 @@ impl DaemonService for Api {
         if !dry_run {
             peer::log(&request, "a reload");
         }
-        errors::check_generation(expected_generation)?;
-        let verdict = self.reload.reload(dry_run).await.map_err(errors::ask)?;
-        let touched = verdict.steps.iter();
-        let touched = touched.filter(|step| step.action.touches_a_process());
-        let touched: BTreeSet<_> = touched.map(|step| step.server.clone()).collect();
-        let mut decided = convert::decision(verdict.decision);
-        let mut vetoes = Vec::new();
-        if wait {
-            if let Conclusion::Vetoed(by) = self.conclusion(&verdict).await? {
-                decided = v1::ReloadVerdict::Vetoed;
-                vetoes = convert::vetoes(&by);
-            }
-            self.wait_for(self.fleet.transitions().await).await?;
-        }
-        let mut fleet = self.context.board.read();
-        fleet.rows.retain(|name, _| touched.contains(name));
-        Ok(Response::new(v1::ReloadResponse {
-            verdict: decided.into(),
-            vetoes,
-            steps: verdict.steps.iter().map(convert::step).collect(),
-            errors: convert::diagnostics(&verdict.errors),
-            warnings: convert::diagnostics(&verdict.warnings),
-            overridden: verdict.overridden,
-            needs_restart: verdict.needs_restart,
-            servers: servers::measured(fleet).await,
-            profile: verdict.profile,
-            ..v1::ReloadResponse::default()
-        }))
+        let order = Order {
+            target: Target::Files,
+            dry_run,
+            expected_generation,
+        };
+        Ok(Response::new(self.apply(order, wait).await?))
     }
 
     type WatchEventsStream =
@@ -122,18 +100,6 @@ impl DaemonService for Api {
         peer::log(&request, "the end of magid");
         self.stop.send_replace(true);
         Ok(Response::new(v1::StopResponse {}))
-    }
-}
-
-impl Api {
-    /// What becomes of a change, unless magid ends before.
-    async fn conclusion(&self, verdict: &Verdict) -> Result<Conclusion, Status> {
-        let mut ending = self.ending.clone();
-        // Both arms are cancel-safe: they only wait.
-        tokio::select! {
-            conclusion = verdict.concluded() => conclusion.map_err(errors::ask),
-            _ = ending.wait_for(|ending| *ending) => Err(errors::shutting_down()),
-        }
     }
 }
 

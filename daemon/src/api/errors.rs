@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::reload::ReloadError;
 use crate::supervisor::fleet::AskError;
 
 /// The domain of the reasons.
@@ -30,20 +31,32 @@ pub(super) fn shutting_down() -> Status {
 pub(super) fn ask(error: AskError) -> Status {
     let (code, reason) = match &error {
         AskError::NoSuchServer { .. } => (Code::NotFound, "no-such-server"),
+        AskError::GenerationChanged { .. } => (Code::Aborted, "generation-changed"),
         AskError::ShuttingDown => (Code::Unavailable, "shutting-down"),
         AskError::Busy { .. } => (Code::ResourceExhausted, "busy"),
     };
     status(code, reason, error.to_string())
 }
 
-/// A change is refused if it names a generation: none are kept yet, so none can be the current one.
-pub(super) fn check_generation(expected: Option<u64>) -> Result<(), Status> {
-    match expected {
-        None => Ok(()),
-        Some(number) => Err(status(
-            Code::Aborted,
-            "generation-changed",
-            format!("cannot apply to generation {number}: this magid keeps no generations"),
-        )),
+/// What kept a configuration from being applied.
+pub(super) fn reload(error: ReloadError) -> Status {
+    let message = error.to_string();
+    match error {
+        ReloadError::Ask(error) => ask(error),
+        ReloadError::NoSuchProfile { .. } => status(Code::NotFound, "no-such-profile", message),
+        ReloadError::Generation {
+            is_broken: true, ..
+        } => status(Code::DataLoss, "broken-generation", message),
+        ReloadError::Generation {
+            is_broken: false, ..
+        } => status(Code::NotFound, "no-such-generation", message),
+        ReloadError::Unrecorded(_) => status(Code::Internal, "unwritten", message),
     }
+}
+
+/// Something that is not permitted, with the command that would help.
+pub(super) fn with_command(reason: &str, message: String, command: String) -> Status {
+    let metadata = HashMap::from([("command".to_owned(), command)]);
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(Code::PermissionDenied, message, details)
 }

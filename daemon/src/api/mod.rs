@@ -3,13 +3,18 @@
 //! Every request is handed to the task that owns what it is about; answers are made from what those
 //! tasks publish. Nothing is decided here. Who asks for a change is written into the log.
 
+mod apply;
 mod connections;
 mod convert;
 mod daemon;
 mod errors;
+mod generations;
 mod listen;
 mod logs;
+mod memory;
+mod models;
 mod peer;
+mod profiles;
 mod reader;
 mod servers;
 
@@ -22,8 +27,12 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 
 use magi_proto::v1::daemon_service_server::DaemonServiceServer;
+use magi_proto::v1::generation_service_server::GenerationServiceServer;
+use magi_proto::v1::model_service_server::ModelServiceServer;
+use magi_proto::v1::profile_service_server::ProfileServiceServer;
 use magi_proto::v1::server_service_server::ServerServiceServer;
 
+use crate::registry::RegistryHandle;
 use crate::reload::ReloadHandle;
 use crate::supervisor::context::Context;
 use crate::supervisor::fleet::FleetHandle;
@@ -41,6 +50,9 @@ const LARGEST_HEADERS: u32 = 16 * 1024;
 /// The largest request, in bytes: names, and little else.
 const LARGEST_REQUEST: usize = 256 * 1024;
 
+/// The largest request with the text of a profile, in bytes.
+const LARGEST_PROFILE: usize = crate::config::MAX_FILE_SIZE + LARGEST_REQUEST;
+
 /// What requests are answered from.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -50,6 +62,8 @@ pub struct Api {
     pub fleet: FleetHandle,
     /// The owner of the configuration.
     pub reload: ReloadHandle,
+    /// The owner of what is known of models.
+    pub registry: RegistryHandle,
     /// Asks magid to end.
     pub stop: watch::Sender<bool>,
     /// Ends every open stream once it is true: without that no shutdown would ever finish.
@@ -85,6 +99,9 @@ pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transp
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<DaemonServiceServer<Api>>().await;
     health.set_serving::<ServerServiceServer<Api>>().await;
+    health.set_serving::<ModelServiceServer<Api>>().await;
+    health.set_serving::<ProfileServiceServer<Api>>().await;
+    health.set_serving::<GenerationServiceServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(magi_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -97,7 +114,16 @@ pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transp
         .add_service(
             DaemonServiceServer::new(api.clone()).max_decoding_message_size(LARGEST_REQUEST),
         )
-        .add_service(ServerServiceServer::new(api).max_decoding_message_size(LARGEST_REQUEST));
+        .add_service(
+            ServerServiceServer::new(api.clone()).max_decoding_message_size(LARGEST_REQUEST),
+        )
+        .add_service(
+            ModelServiceServer::new(api.clone()).max_decoding_message_size(LARGEST_REQUEST),
+        )
+        .add_service(
+            GenerationServiceServer::new(api.clone()).max_decoding_message_size(LARGEST_REQUEST),
+        )
+        .add_service(ProfileServiceServer::new(api).max_decoding_message_size(LARGEST_PROFILE));
     let router = match reflection {
         Ok(reflection) => router.add_service(reflection),
         Err(error) => {

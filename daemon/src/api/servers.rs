@@ -95,9 +95,17 @@ impl ServerService for Api {
     ) -> Result<Response<v1::StartServersResponse>, Status> {
         peer::log(&request, "a start");
         let request = request.into_inner();
-        errors::check_generation(request.expected_generation)?;
         let selector = selector(request.names, request.all)?;
-        let servers = self.ask(Ask::Start, selector, request.wait).await?;
+        let servers = self
+            .ask(
+                Ask::Start,
+                selector,
+                &Terms {
+                    wait: request.wait,
+                    expected: request.expected_generation,
+                },
+            )
+            .await?;
         Ok(Response::new(v1::StartServersResponse { servers }))
     }
 
@@ -107,9 +115,17 @@ impl ServerService for Api {
     ) -> Result<Response<v1::StopServersResponse>, Status> {
         peer::log(&request, "a stop");
         let request = request.into_inner();
-        errors::check_generation(request.expected_generation)?;
         let selector = selector(request.names, request.all)?;
-        let servers = self.ask(Ask::Stop, selector, request.wait).await?;
+        let servers = self
+            .ask(
+                Ask::Stop,
+                selector,
+                &Terms {
+                    wait: request.wait,
+                    expected: request.expected_generation,
+                },
+            )
+            .await?;
         Ok(Response::new(v1::StopServersResponse { servers }))
     }
 
@@ -119,9 +135,17 @@ impl ServerService for Api {
     ) -> Result<Response<v1::RestartServersResponse>, Status> {
         peer::log(&request, "a restart");
         let request = request.into_inner();
-        errors::check_generation(request.expected_generation)?;
         let selector = selector(request.names, request.all)?;
-        let servers = self.ask(Ask::Restart, selector, request.wait).await?;
+        let servers = self
+            .ask(
+                Ask::Restart,
+                selector,
+                &Terms {
+                    wait: request.wait,
+                    expected: request.expected_generation,
+                },
+            )
+            .await?;
         Ok(Response::new(v1::RestartServersResponse { servers }))
     }
 
@@ -136,16 +160,25 @@ impl ServerService for Api {
     }
 }
 
+/// How a command is meant.
+struct Terms {
+    /// Answer when it is done, or has failed.
+    wait: bool,
+    /// The generation that it is meant for.
+    expected: Option<u64>,
+}
+
 impl Api {
     async fn ask(
         &self,
         ask: Ask,
         selector: Selector,
-        wait: bool,
+        terms: &Terms,
     ) -> Result<Vec<v1::Server>, Status> {
-        let pending = self.fleet.ask(ask, selector).await.map_err(errors::ask)?;
+        let pending = self.fleet.ask(ask, selector, terms.expected).await;
+        let pending = pending.map_err(errors::ask)?;
         let names: Vec<ServerName> = pending.iter().map(|p| p.server.clone()).collect();
-        if wait {
+        if terms.wait {
             self.wait_for(pending).await?;
         }
         let mut fleet = self.context.board.read();

@@ -51,6 +51,18 @@ pub struct ActiveProfile {
     pub name: String,
     /// Who chose it.
     pub chosen_by: ChosenBy,
+    /// What the key in magid.toml says, also if a variable says something else.
+    pub key: Option<String>,
+}
+
+impl ActiveProfile {
+    /// What the variable says.
+    pub fn variable(&self) -> Option<&str> {
+        match self.chosen_by {
+            ChosenBy::Variable(_) => Some(&self.name),
+            ChosenBy::Default | ChosenBy::File => None,
+        }
+    }
 }
 
 /// Who chose the active profile.
@@ -72,6 +84,15 @@ pub struct ScanPath {
     /// Whether somebody wrote it down. If it does not exist, that is worth a warning; an absent
     /// default is not.
     pub written_down: bool,
+}
+
+/// Scan paths that somebody wrote down on the command line.
+pub fn written_scan_paths(paths: &[PathBuf]) -> Vec<ScanPath> {
+    let written = |path: &PathBuf| ScanPath {
+        path: path.clone(),
+        written_down: true,
+    };
+    paths.iter().map(written).collect()
 }
 
 /// `[llama_server]`.

@@ -16,6 +16,7 @@
 mod builtin;
 mod daemon;
 mod diagnostic;
+mod differing;
 mod document;
 mod edit;
 mod environment;
@@ -40,8 +41,10 @@ pub use builtin::{BUILTIN, BUILTIN_TEXT, builtin};
 pub use daemon::{
     ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, MemoryConfig,
     OnFailure, ParsedDaemon, RamBudget, ScanPath, VramBudget, restart_only_differences,
+    written_scan_paths,
 };
 pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
+pub use differing::differing_keys;
 pub use edit::{EditError, ProfileNameError, check_profile_name, describe, new_profile};
 pub use environment::{Environment, LogLevel};
 pub use glob::Glob;

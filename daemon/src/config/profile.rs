@@ -74,6 +74,16 @@ pub enum Replace {
     DrainRestart,
 }
 
+impl std::fmt::Display for Replace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::BlueGreen => "blue-green",
+            Self::DrainRestart => "drain-restart",
+        })
+    }
+}
+
 /// What [`parse_profile`](super::parse_profile) made out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedProfile {

@@ -24,6 +24,8 @@ use crate::lifecycle::{LivenessRules, RestartPolicy};
 use crate::name::ServerName;
 
 const PROFILE: &[&str] = &["MAGI_PROFILE", "ACTIVE_PROFILE"];
+/// The profile that is active unless somebody chose one.
+const DEFAULT_PROFILE: &str = "development";
 const SCAN_PATHS: &[&str] = &["MODEL_SCAN_PATH", "PRAXIS_MODEL_PATH"];
 const MAX_STARTUP_TIME: &[&str] = &["MODEL_MAX_STARTUP_TIME", "MAX_STARTUP_TIME"];
 
@@ -135,11 +137,13 @@ impl Reader<'_, '_> {
 
     fn active_profile(&mut self, root: &mut Table<'_>, report: &mut Report<'_>) -> ActiveProfile {
         let mut chosen_by = ChosenBy::Default;
-        let mut name = "development".to_owned();
+        let mut name = DEFAULT_PROFILE.to_owned();
+        let mut key = None;
         if let Some(written) = root.get::<Text>("active_profile", report) {
             let span = written.span();
             name = written.into_inner().0;
             chosen_by = ChosenBy::File;
+            key = Some(name.clone());
             if let Err(error) = ServerName::new(&name) {
                 report.error(
                     span,
@@ -158,7 +162,11 @@ impl Reader<'_, '_> {
             name = variable.0;
             chosen_by = ChosenBy::Variable(variable.1);
         }
-        ActiveProfile { name, chosen_by }
+        ActiveProfile {
+            name,
+            chosen_by,
+            key,
+        }
     }
 
     fn scan_paths(

@@ -21,6 +21,7 @@ use crate::config::{Diagnostic, Environment, SourceFile};
 use crate::files::Hints;
 use crate::name::ServerName;
 use crate::process::{Scanner, reaper};
+use crate::registry::{RegistryConfig, RegistryHandle};
 use crate::reload::{self, ReloadHandle, Surroundings};
 use crate::supervisor::board::Board;
 use crate::supervisor::clock::Clock;
@@ -57,6 +58,9 @@ pub enum DaemonError {
     /// What an earlier magid wrote cannot be used.
     #[error(transparent)]
     Records(#[from] RecordError),
+    /// What was applied before cannot be read.
+    #[error(transparent)]
+    Generations(#[from] crate::generations::OpenError),
     /// There is no socket to be commanded by.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -81,6 +85,7 @@ impl DaemonError {
             Self::Folder { .. }
             | Self::Locked(_)
             | Self::Records(_)
+            | Self::Generations(_)
             | Self::Listen(_)
             | Self::System { .. }
             | Self::Left(_) => 1,
@@ -137,6 +142,16 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     let stopped_file = StoppedFile::spawn(remembered, inheritance.stopped.clone());
     let watchdog = notify::watchdog_interval();
     let fleet = supervisor::fleet::spawn(context.clone(), inheritance, stopped_file, watchdog);
+    let registry = RegistryHandle::spawn(
+        RegistryConfig {
+            scan_paths: prepare::scan_paths(&ready.config, &arguments.scan_paths),
+            file: ready.config.registry.clone(),
+            tiers: ready.config.tiers,
+        },
+        hints.clone(),
+    )
+    .await;
+    let store = prepare::open_store(&ready.config.state_dir).await?;
     let reload = reload::spawn(Surroundings {
         locations: ready.locations,
         environment: environment.clone(),
@@ -146,6 +161,8 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         rules,
         events: events.clone(),
         hints,
+        registry: registry.clone(),
+        store,
     })
     .await;
 
@@ -155,6 +172,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         context,
         fleet: fleet.clone(),
         reload: reload.clone(),
+        registry,
         stop,
         ending,
         watchers: Watchers::default(),

@@ -11,10 +11,12 @@ use nix::unistd::{Uid, gethostname};
 
 use super::lock::{self, Lock};
 use super::{Arguments, DaemonError};
+use crate::blocking::blocking;
 use crate::config::{
-    self, DaemonConfig, Environment, LocationInput, Locations, MAX_FILE_SIZE, SourceFile,
+    self, DaemonConfig, Environment, LocationInput, Locations, MAX_FILE_SIZE, ScanPath, SourceFile,
 };
 use crate::files::{ReadError, read_stable};
+use crate::generations::Store;
 use crate::process::{Process, find_survivors, reaper};
 use crate::supervisor::fleet::Inheritance;
 use crate::supervisor::record::RecordError;
@@ -114,6 +116,27 @@ fn make_folder(what: &'static str, path: &Path) -> Result<(), DaemonError> {
 /// The folder of the records of incarnations.
 pub(super) fn records(state_dir: &Path) -> PathBuf {
     state_dir.join("servers")
+}
+
+/// Opens the store of what was applied.
+pub(super) async fn open_store(state_dir: &Path) -> Result<Store, DaemonError> {
+    let folder = state_dir.join("generations");
+    let opened = blocking(move || Store::open(&folder)).await;
+    match opened {
+        Ok(store) => Ok(store?),
+        Err(error) => Err(DaemonError::System {
+            what: "read what was applied before",
+            reason: std::io::Error::other(error),
+        }),
+    }
+}
+
+/// Where models are looked for: the command line wins.
+pub(super) fn scan_paths(config: &DaemonConfig, arguments: &[PathBuf]) -> Vec<ScanPath> {
+    if arguments.is_empty() {
+        return config.scan_paths.clone();
+    }
+    config::written_scan_paths(arguments)
 }
 
 /// The file that remembers which servers an operator stopped.

@@ -60,7 +60,7 @@ impl Signals {
 fn begin_reload(reload: &ReloadHandle) {
     let reload = reload.clone();
     tokio::spawn(async move {
-        if let Err(error) = reload.reload(false).await {
+        if let Err(error) = reload.reload().await {
             tracing::warn!("cannot reload: {error}");
         }
     });

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 /// How the names of files begin that nobody but their writer knows. What has such a name and no writer is
 /// left of one that was killed.
 pub const TEMPORARY: &str = ".magi-";
@@ -16,14 +18,37 @@ pub const TEMPORARY: &str = ".magi-";
 ///
 /// Whatever the system says; the old content is then untouched.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let fresh = prepare(path, content)?;
+    fresh.persist(path).map_err(|error| error.error)?;
+    sync_folder(path)
+}
+
+/// Makes the file `path`, whole or not at all, with mode 0640.
+///
+/// # Errors
+///
+/// Whatever the system says; if there is something of that name, that it exists already.
+pub fn create(path: &Path, text: &str) -> io::Result<()> {
+    let fresh = prepare(path, text.as_bytes())?;
+    fresh.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_folder(path)
+}
+
+fn prepare(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     let mut fresh = tempfile::Builder::new()
         .prefix(TEMPORARY)
         .permissions(std::fs::Permissions::from_mode(0o640))
-        .tempfile_in(folder)?;
+        .tempfile_in(folder(path))?;
     fresh.write_all(content)?;
     fresh.as_file().sync_all()?;
-    fresh.persist(path).map_err(|error| error.error)?;
-    // Without this the rename itself may be lost with the power.
-    File::open(folder)?.sync_all()
+    Ok(fresh)
+}
+
+/// Without this the rename itself may be lost with the power.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }

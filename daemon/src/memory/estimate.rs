@@ -245,6 +245,7 @@ mod tests {
             values_per_token: 4096,
             vocabulary: 260,
             sliding_window: None,
+            ..Shape::default()
         };
         facts(258 * MIB, shape)
     }
@@ -348,6 +349,7 @@ mod tests {
             values_per_token: numbers.4,
             vocabulary,
             sliding_window,
+            ..Shape::default()
         })
     }
 

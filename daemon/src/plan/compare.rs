@@ -106,12 +106,15 @@ fn launch_reasons(old: &Launch, new: &Launch, running_on: Option<u16>) -> Vec<St
 /// A model that cannot be found any more is no edit: a server that runs goes on running.
 fn model_reasons(reasons: &mut Vec<String>, old: &Model, new: &Model) {
     match (&old.file, &new.file) {
-        (Ok(was), Ok(is)) => note(
-            reasons,
-            "model",
-            was.display().to_string(),
-            is.display().to_string(),
-        ),
+        (Ok(was), Ok(is)) if was != is => {
+            reasons.push(format!("model: {} -> {}", was.display(), is.display()));
+        }
+        (Ok(_), Ok(is)) => {
+            let files = old.identity.zip(new.identity);
+            if files.is_some_and(|(was, is)| was.was_replaced_by(&is)) {
+                reasons.push(format!("model: another file at {}", is.display()));
+            }
+        }
         (Err(_), Ok(is)) => reasons.push(format!("model: found at {}", is.display())),
         (Ok(_) | Err(_), Err(_)) => {
             note(reasons, "model", old.written.clone(), new.written.clone());

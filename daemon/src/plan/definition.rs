@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub use crate::config::Replace;
+use crate::gguf::Facts;
 use crate::lifecycle::Policy;
 use crate::name::{Alias, ServerName};
 
@@ -26,28 +29,6 @@ pub struct Definition {
     pub policy: Policy,
     /// `file:line` of its table. No part of what it is: moving it is no edit.
     pub defined_at: String,
-}
-
-/// How the incarnation of a server is replaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Replace {
-    /// Without a gap if there is room for two and the port is not fixed; else one after the other.
-    #[default]
-    Auto,
-    /// The same. To say so is a promise that the port is not fixed.
-    BlueGreen,
-    /// One after the other.
-    DrainRestart,
-}
-
-impl std::fmt::Display for Replace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::BlueGreen => "blue-green",
-            Self::DrainRestart => "drain-restart",
-        })
-    }
 }
 
 /// What reaches the process of a server. A change of any of it needs a new incarnation.
@@ -74,15 +55,59 @@ pub struct Launch {
 pub struct Model {
     /// `model` as the profile has it.
     pub written: String,
-    /// The file, or why there is none.
+    /// Its name in the registry, if it is there.
+    pub id: Option<String>,
+    /// The file, or the first of its shards; or why there is none.
     pub file: Result<PathBuf, String>,
+    /// The further shards.
+    pub shards: Vec<PathBuf>,
+    /// Which file it is, so that another one of the same name is noticed.
+    pub identity: Option<Identity>,
+    /// What its header says, if it was read.
+    pub facts: Option<Arc<Facts>>,
+}
+
+impl Model {
+    /// A model of which no file was found.
+    pub fn missing(written: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            written: written.into(),
+            id: None,
+            file: Err(why.into()),
+            shards: Vec::new(),
+            identity: None,
+            facts: None,
+        }
+    }
+}
+
+/// Which file stands behind a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its number in the file system.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was last written: seconds and nanoseconds.
+    pub modified: (i64, i64),
+}
+
+impl Identity {
+    /// Whether another file took the place of this one. A copy with the same size and time is taken
+    /// for the same: it was restored or moved to another disk. One that was written in place is the
+    /// same file.
+    pub fn was_replaced_by(&self, other: &Self) -> bool {
+        let differs = (self.size, self.modified) != (other.size, other.modified);
+        self.inode != other.inode && differs
+    }
 }
 
 impl Launch {
     /// The files that an incarnation maps.
     pub fn model_files(&self) -> Vec<PathBuf> {
         let projector = self.settings.get("mmproj").map(PathBuf::from);
-        self.model.file.iter().cloned().chain(projector).collect()
+        let files = self.model.file.iter().chain(&self.model.shards);
+        files.cloned().chain(projector).collect()
     }
 
     /// The arguments of an incarnation that listens on `port`, without the program's name.

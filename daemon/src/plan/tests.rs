@@ -17,8 +17,8 @@ fn definition(name: &str) -> Definition {
         launch: Launch {
             engine: PathBuf::from("/usr/bin/llama-server"),
             model: Model {
-                written: "a.gguf".into(),
                 file: Ok(PathBuf::from("/models/a.gguf")),
+                ..Model::missing("a.gguf", "")
             },
             host: Ipv4Addr::LOCALHOST.into(),
             port: None,

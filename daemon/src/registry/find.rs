@@ -63,11 +63,12 @@ impl Snapshot {
         }
         let of_name: Vec<_> = self.of_file_name(written).collect();
         match of_name.as_slice() {
-            [] => Err(NotFound::NoSuchModel {
-                name: written.to_owned(),
-                near: self.near(written),
-                searched: self.scan_paths.clone(),
-            }),
+            [] => {
+                let unsettled = self.unsettled.iter();
+                let mut unsettled = unsettled.filter(|path| has_name(path, written));
+                let path = unsettled.next().cloned();
+                path.map(Found::Path).ok_or_else(|| self.no_such(written))
+            }
             [model] => Ok(Found::Model(Arc::clone(model))),
             several => Err(NotFound::Ambiguous {
                 name: written.to_owned(),
@@ -80,12 +81,16 @@ impl Snapshot {
     }
 
     fn of_file_name<'a>(&'a self, written: &'a str) -> impl Iterator<Item = &'a Arc<Model>> {
-        let has_name = move |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| name == written || name.strip_suffix(".gguf") == Some(written))
-        };
         let models = self.models.values();
-        models.filter(move |model| model.files.iter().any(has_name))
+        models.filter(move |model| model.files.iter().any(|path| has_name(path, written)))
+    }
+
+    fn no_such(&self, written: &str) -> NotFound {
+        NotFound::NoSuchModel {
+            name: written.to_owned(),
+            near: self.near(written),
+            searched: self.scan_paths.clone(),
+        }
     }
 
     /// The ids that look like `written`.
@@ -102,6 +107,12 @@ impl Snapshot {
             .map(|(_, id)| id.clone())
             .collect()
     }
+}
+
+/// Whether a file has this name, with or without `.gguf`.
+fn has_name(path: &Path, written: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name == written || name.strip_suffix(".gguf") == Some(written))
 }
 
 /// A path without `.`; what `..` means, only the disk knows.

@@ -1,6 +1,6 @@
 //! A model, as the registry knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,6 +103,9 @@ pub struct Snapshot {
     pub problems: Vec<String>,
     /// Where models are looked for.
     pub scan_paths: Vec<PathBuf>,
+    /// Files that may still be written, and so are no models yet. Whoever names one means it all the
+    /// same.
+    pub unsettled: BTreeSet<PathBuf>,
 }
 
 /// What a scan brought.

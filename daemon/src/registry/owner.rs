@@ -84,6 +84,7 @@ pub(super) async fn spawn(
         models: stored.models,
         problems: writer.written().borrow().problem.iter().cloned().collect(),
         scan_paths: paths(&config),
+        unsettled: BTreeSet::new(),
     };
     let (requests, inbox) = mpsc::channel(QUEUE);
     let (config, followed) = watch::channel(config);
@@ -294,10 +295,12 @@ impl Owner {
         let unwritten = self.written.borrow().problem.clone();
         let problems: Vec<_> = self.problems.iter().cloned().chain(unwritten).collect();
         let scan_paths = paths(&self.config.borrow());
+        let unsettled = self.earlier.settling.keys().cloned().collect();
         self.published.send_if_modified(|snapshot| {
             let is_news = is_news
                 || problems != snapshot.problems
                 || scan_paths != snapshot.scan_paths
+                || unsettled != snapshot.unsettled
                 || scanned_at.is_some() != snapshot.scanned_at.is_some();
             let new = problems
                 .iter()
@@ -309,6 +312,7 @@ impl Owner {
                 models,
                 problems,
                 scan_paths,
+                unsettled,
             });
             is_news
         });

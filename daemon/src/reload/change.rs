@@ -1,16 +1,20 @@
 //! A change that was applied and has yet to prove itself.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use tokio::sync::watch;
 
-use super::owner::{Origin, Reloader};
+use super::history::summary;
+use super::owner::{Attempt, Origin, Reloader};
 use super::read::{Content, Read};
-use super::{Conclusion, Decision, Verdict, rules_of};
-use crate::config::DaemonConfig;
+use super::{Conclusion, Decision, Target, Verdict, rules_of};
+use crate::config::{DaemonConfig, OnFailure};
+use crate::generations::{self, Activation, Cause};
 use crate::name::ServerName;
-use crate::plan::{Definition, StepAction};
+use crate::plan::{Definition, Difference, StepAction, compare};
+use crate::registry::RegistryConfig;
 use crate::supervisor::events::{Happening, Kind};
 use crate::supervisor::fleet::{self, Mode, Pending, Veto};
 
@@ -25,10 +29,34 @@ pub(super) struct Applied {
     profile: Option<String>,
 }
 
+/// What was written down before a change touched any process.
+#[derive(Default)]
+pub(super) struct Begun {
+    /// The generation that it will be. Absent if its texts are those of the one in force.
+    pub(super) pending: Option<generations::Pending>,
+    /// The file that it wrote.
+    pub(super) undo: Option<Undo>,
+}
+
+/// A file that a rollback wrote, and what was in it before.
+#[derive(Debug)]
+pub(super) struct Undo {
+    pub(super) path: PathBuf,
+    /// Absent if there was no file, or none that can be read as text.
+    pub(super) text: Option<String>,
+}
+
 /// A change that has yet to prove itself.
 pub(super) struct InFlight {
     pub(super) content: Content,
     pub(super) verdict: Verdict,
+    pub(super) cause: Cause,
+    /// Whether it is what the files say, rather than what somebody activated or went back to.
+    pub(super) is_of_files: bool,
+    pub(super) pending: Option<generations::Pending>,
+    /// Which profile is active if it holds.
+    pub(super) activation: Option<Activation>,
+    undo: Option<Undo>,
     applied: Applied,
     /// Ends when all servers that should get ready have settled.
     settled: Settled,
@@ -36,6 +64,17 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    /// Whether it is what was read: the same texts, and nothing that a server would be replaced for.
+    pub(super) fn is_same_as(&self, read: &Read) -> bool {
+        let mine = &self.applied.definitions;
+        self.content.files == read.content.files
+            && mine.keys().eq(read.definitions.keys())
+            && mine.iter().all(|(name, definition)| {
+                let other = read.definitions.get(name);
+                other.is_some_and(|other| compare(definition, other, None) == Difference::None)
+            })
+    }
+
     /// Waits until all servers that should get ready have settled. Cancel-safe: what has settled is not
     /// waited for again.
     pub(super) async fn settled(&mut self) {
@@ -51,14 +90,14 @@ impl Reloader {
         read: Read,
         mut verdict: Verdict,
         pending: Vec<Pending>,
-        origin: Origin,
+        attempt: &Attempt,
+        begun: Begun,
     ) -> Verdict {
-        verdict.decision = self.decision(&read, &verdict, origin);
+        verdict.decision = self.decision(&read, &verdict, attempt.origin);
         self.tried = Some(read.content.clone());
         if let Some(daemon) = read.daemon {
             self.take_rules(daemon);
         }
-        self.await_models(read.awaited);
         let applied = Applied {
             daemon: self.applied.clone(),
             definitions: read.definitions,
@@ -69,7 +108,7 @@ impl Reloader {
         let mut conclusion = watch::Sender::new(None);
         if let Some(old) = self.in_flight.take() {
             // Whoever waits for the change that this one takes over from is answered by this one, and
-            // what that one touched is waited for.
+            // what that one touched is waited for. What it would have been was displaced.
             conclusion = old.conclusion;
             settled = both(old.settled, settled);
             waits = true;
@@ -78,12 +117,18 @@ impl Reloader {
         self.in_flight = Some(InFlight {
             content: read.content,
             verdict: verdict.clone(),
+            cause: attempt.cause(),
+            is_of_files: attempt.target == Target::Files,
+            pending: begun.pending,
+            activation: read.activation,
+            undo: begun.undo,
             applied,
             settled,
             conclusion,
         });
+        self.await_models(read.awaited);
         self.status.send_modify(|status| status.applied(&verdict));
-        if origin == Origin::Start || !waits {
+        if attempt.origin == Origin::Start || !waits {
             self.conclude().await;
         }
         verdict
@@ -102,16 +147,25 @@ impl Reloader {
     }
 
     fn take_rules(&mut self, daemon: DaemonConfig) {
-        self.around.rules.send_modify(|rules| {
+        self.rules.send_modify(|rules| {
             *rules = rules_of(&daemon, Some((rules, &self.applied)));
+        });
+        self.registry.configure(RegistryConfig {
+            scan_paths: daemon.scan_paths.clone(),
+            file: daemon.registry.clone(),
+            tiers: daemon.tiers,
         });
         self.applied = daemon;
     }
 
     /// Judges the change in flight, now that all that it touched has settled.
     pub(super) async fn conclude(&mut self) {
-        let may_veto = self.proven.is_some();
-        let judged = self.around.fleet.conclude(may_veto).await;
+        let may_veto = self.proven.is_some()
+            && match self.applied.on_failure {
+                OnFailure::Rollback => true,
+                OnFailure::Keep => false,
+            };
+        let judged = self.fleet.conclude(may_veto).await;
         let (Some(mut change), Ok(judged)) = (self.in_flight.take(), judged) else {
             // magid ends: whoever waits is told so.
             return;
@@ -123,28 +177,34 @@ impl Reloader {
                 return;
             }
             fleet::Conclusion::Holds => {
-                self.hold(&change);
+                self.hold(&mut change).await;
                 self.proven = Some(change.applied);
                 Conclusion::Holds
             }
             fleet::Conclusion::Vetoed(vetoes) => {
-                self.take_back(&vetoes).await;
+                self.take_back(&mut change, &vetoes).await;
                 Conclusion::Vetoed(vetoes)
             }
         };
         change.conclusion.send_replace(Some(conclusion));
     }
 
-    fn hold(&mut self, change: &InFlight) {
+    async fn hold(&mut self, change: &mut InFlight) {
+        let summary = summary(&change.verdict);
         if change.verdict.decision == Decision::Applied {
-            let message = summary(&change.verdict);
+            let profile = match &change.verdict.profile {
+                Some(name) => format!("profile {name}"),
+                None => "no profile".to_owned(),
+            };
+            let message = format!("configuration applied, {profile}: {summary}");
             let event = Happening::of_daemon(Kind::ConfigApplied, "applied", message);
-            self.around.events.record(event);
+            self.events.record(event);
         }
+        self.record(change, summary).await;
     }
 
     /// Goes back to what was in force before: the same way, in the other direction.
-    async fn take_back(&mut self, vetoes: &[Veto]) {
+    async fn take_back(&mut self, change: &mut InFlight, vetoes: &[Veto]) {
         let Some(proven) = self.proven.clone() else {
             return;
         };
@@ -153,14 +213,23 @@ impl Reloader {
             vetoes.iter().map(sentence).collect::<Vec<_>>().join("; ")
         );
         let event = Happening::of_daemon(Kind::ConfigVetoed, "vetoed", message);
-        self.around.events.record(event);
+        self.events.record(event);
         let definitions = proven.definitions.clone();
-        if let Err(error) = self.around.fleet.apply(definitions, Mode::Rollback).await {
+        if let Err(error) = self.fleet.apply(definitions, Mode::Rollback).await {
             tracing::warn!("cannot take the configuration back: {error}");
         }
         self.take_rules(proven.daemon);
+        self.forget_change(change, vetoes).await;
+        if change.is_of_files {
+            self.status
+                .send_modify(|status| status.vetoed(vetoes, proven.profile));
+            return;
+        }
+        // The files that were in force still are, or are again.
+        self.undo(change.undo.take()).await;
+        self.tried = None;
         self.status
-            .send_modify(|status| status.vetoed(vetoes, proven.profile));
+            .send_modify(|status| status.profile = proven.profile);
     }
 }
 
@@ -210,23 +279,4 @@ async fn all_done(pending: Vec<Pending>) {
         // The sender is dropped when it is done; nothing is ever sent.
         let _ = pending.done.await;
     }
-}
-
-fn summary(verdict: &Verdict) -> String {
-    let count = |action: StepAction| {
-        let steps = verdict.steps.iter();
-        steps.filter(|step| step.action == action).count()
-    };
-    let profile = match &verdict.profile {
-        Some(name) => format!("profile {name}"),
-        None => "no profile".to_owned(),
-    };
-    format!(
-        "configuration applied, {profile}: {} started, {} replaced, {} stopped, {} changed in place, {} kept",
-        count(StepAction::Start),
-        count(StepAction::Replace),
-        count(StepAction::Stop),
-        count(StepAction::Live) + count(StepAction::Define),
-        count(StepAction::Keep),
-    )
 }

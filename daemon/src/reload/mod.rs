@@ -11,8 +11,11 @@
 //! flight, and judged against the same past.
 
 mod change;
+mod define;
+mod history;
 mod lookup;
 mod owner;
+mod profiles;
 mod read;
 mod status;
 
@@ -21,12 +24,15 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use owner::spawn;
+pub use profiles::{NewProfile, ProfileError, ProfileRecord};
 pub use status::{ConfigState, ConfigStatus, Told};
 
 use crate::config::{DaemonConfig, Environment, Locations};
 use crate::files::Hints;
+use crate::generations::{GetError, Store, WriteError};
 use crate::logs;
 use crate::plan::Step;
+use crate::registry::RegistryHandle;
 use crate::supervisor::context::{Rules, Turns};
 use crate::supervisor::events::EventLog;
 use crate::supervisor::fleet::{AskError, FleetHandle, Veto};
@@ -73,6 +79,8 @@ pub struct Verdict {
     pub needs_restart: Vec<String>,
     /// The profile that was read.
     pub profile: Option<String>,
+    /// For a rollback: keys of magid.toml that were different then, and stay as they are.
+    pub differing_keys: Vec<String>,
     /// What becomes of the change, once it is known. Absent if nothing was changed.
     conclusion: Option<watch::Receiver<Option<Conclusion>>>,
 }
@@ -93,9 +101,77 @@ impl Verdict {
     }
 }
 
-struct Request {
-    dry_run: bool,
-    reply: oneshot::Sender<Result<Verdict, AskError>>,
+/// What is to be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The files as they are.
+    Files,
+    /// The profile of this name, which becomes the active one.
+    Profile(String),
+    /// The profile of a former generation, which is written back to its file.
+    Generation(u64),
+}
+
+/// Something to apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// What.
+    pub target: Target,
+    /// Only plan.
+    pub dry_run: bool,
+    /// The generation that it is meant for.
+    pub expected_generation: Option<u64>,
+}
+
+/// Why nothing was read or applied.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// magid ends, or is busy.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// There is no profile of this name.
+    #[error("cannot find a profile named {name:?}; `magictl profiles list` shows them")]
+    NoSuchProfile {
+        /// The name.
+        name: String,
+    },
+    /// There is no generation of this number, or it cannot be used.
+    #[error("{message}")]
+    Generation {
+        /// Whether it is broken, rather than not there.
+        is_broken: bool,
+        /// What is wrong, and what is left.
+        message: String,
+    },
+    /// It cannot be recorded, so it was not applied.
+    #[error("{0}; nothing was changed")]
+    Unrecorded(String),
+}
+
+impl From<GetError> for ReloadError {
+    fn from(error: GetError) -> Self {
+        Self::Generation {
+            is_broken: matches!(error, GetError::Broken(_)),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<WriteError> for ReloadError {
+    fn from(error: WriteError) -> Self {
+        Self::Unrecorded(error.to_string())
+    }
+}
+
+/// The answer to an order.
+type Answer = Result<Verdict, ReloadError>;
+
+enum Request {
+    Apply(Order, oneshot::Sender<Answer>),
+    /// Something to do with the store of generations.
+    Store(Box<dyn FnOnce(&mut Store) + Send>),
+    /// Something to do with the files of profiles.
+    Profiles(profiles::Request),
 }
 
 /// A handle on the owner of the configuration.
@@ -106,14 +182,50 @@ pub struct ReloadHandle {
 }
 
 impl ReloadHandle {
-    /// Reads all files and applies them, or with `dry_run` only plans.
+    /// Reads all files and applies what is ordered, or only plans it.
     ///
     /// # Errors
     ///
-    /// If magid ends, or too many reloads wait. Wrong files are a verdict, not an error.
-    pub async fn reload(&self, dry_run: bool) -> Result<Verdict, AskError> {
+    /// If there is nothing to apply, or no way to. Wrong files are a verdict, not an error.
+    pub async fn apply(&self, order: Order) -> Answer {
         let (reply, answer) = oneshot::channel();
-        let request = Request { dry_run, reply };
+        self.send(Request::Apply(order, reply))?;
+        answer.await.unwrap_or(Err(AskError::ShuttingDown.into()))
+    }
+
+    /// Reads all files and applies them.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReloadHandle::apply`].
+    pub async fn reload(&self) -> Answer {
+        self.apply(Order {
+            target: Target::Files,
+            dry_run: false,
+            expected_generation: None,
+        })
+        .await
+    }
+
+    /// Does something with the store of generations. What is done may block.
+    ///
+    /// # Errors
+    ///
+    /// If magid ends, or too much waits.
+    pub async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Result<T, AskError> {
+        let (reply, answer) = oneshot::channel();
+        let work = move |store: &mut Store| {
+            // Nobody may have waited for it.
+            let _ = reply.send(work(store));
+        };
+        self.send(Request::Store(Box::new(work)))?;
+        answer.await.map_err(|_| AskError::ShuttingDown)
+    }
+
+    fn send(&self, request: Request) -> Result<(), AskError> {
         self.requests
             .try_send(request)
             .map_err(|error| match error {
@@ -121,8 +233,7 @@ impl ReloadHandle {
                     what: "reloads".to_owned(),
                 },
                 mpsc::error::TrySendError::Closed(_) => AskError::ShuttingDown,
-            })?;
-        answer.await.unwrap_or(Err(AskError::ShuttingDown))
+            })
     }
 
     /// The files against what is applied.
@@ -150,6 +261,10 @@ pub struct Surroundings {
     pub events: EventLog,
     /// Who watches folders.
     pub hints: Hints,
+    /// The models that there are.
+    pub registry: RegistryHandle,
+    /// Where what was applied is kept.
+    pub store: Store,
 }
 
 /// The rules that follow from magid.toml. Whoever waits for a turn goes on waiting in the same line

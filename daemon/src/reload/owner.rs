@@ -1,22 +1,27 @@
 //! The task: what makes it look, and what it does about what it sees.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::change::{Applied, InFlight};
-use super::read::{self, Content, Read};
+use super::change::{Applied, Begun, InFlight};
+use super::read::{self, Choice, Content, Inputs, Instead, Read};
 use super::{
-    Conclusion, ConfigStatus, Decision, QUEUE, ReloadHandle, Request, Surroundings, Verdict,
+    Answer, Conclusion, ConfigStatus, Decision, Order, QUEUE, ReloadError, ReloadHandle, Request,
+    Surroundings, Target, Verdict,
 };
 use crate::blocking::blocking;
-use crate::config::DaemonConfig;
-use crate::files::{Watch, any_changed};
+use crate::config::{BUILTIN, DaemonConfig, Environment, Locations};
+use crate::files::{Hints, Watch, any_changed};
+use crate::generations::{Activation, Cause, Digest, Store};
 use crate::notify;
-use crate::supervisor::events::{Happening, Kind};
-use crate::supervisor::fleet::{AskError, Mode};
+use crate::registry::{RegistryHandle, Snapshot};
+use crate::supervisor::context::Rules;
+use crate::supervisor::events::{EventLog, Happening, Kind};
+use crate::supervisor::fleet::{AskError, FleetHandle, Mode};
 
 /// How long files must be left alone before they are read.
 const QUIET: Duration = Duration::from_millis(100);
@@ -27,8 +32,22 @@ const LATEST: Duration = Duration::from_secs(1);
 /// How often to look at files of which no event told.
 const LOOK_ANYWAY: Duration = Duration::from_secs(60);
 
+/// How long magid's start waits for the first scan, if nothing is known of the models yet. What is found
+/// later is an event.
+const FIRST_SCAN: Duration = Duration::from_secs(10);
+
 pub(super) struct Reloader {
-    pub(super) around: Surroundings,
+    locations: Locations,
+    environment: Environment,
+    scan_paths: Vec<PathBuf>,
+    at_start: DaemonConfig,
+    hints: Hints,
+    pub(super) fleet: FleetHandle,
+    pub(super) rules: watch::Sender<Rules>,
+    pub(super) events: EventLog,
+    pub(super) registry: RegistryHandle,
+    /// Absent while it is used, and after a use of it that did not come to an end.
+    pub(super) store: Option<Store>,
     pub(super) status: watch::Sender<ConfigStatus>,
     /// magid.toml as it is applied.
     pub(super) applied: DaemonConfig,
@@ -38,7 +57,8 @@ pub(super) struct Reloader {
     pub(super) proven: Option<Applied>,
     /// What was last tried on account of a change: it is not tried again until it differs.
     pub(super) tried: Option<Content>,
-    /// Folders in which a model that is missing may turn up.
+    models: watch::Receiver<Arc<Snapshot>>,
+    /// Folders outside the scan paths in which a model that is missing may turn up.
     awaited: Vec<PathBuf>,
     watches: Vec<Watch>,
 }
@@ -52,8 +72,35 @@ pub(super) enum Origin {
     Request,
     /// Somebody wants to know.
     DryRun,
-    /// The files may have changed.
+    /// The files or the models may have changed.
     Event,
+}
+
+/// What is attempted, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) target: Target,
+    pub(super) origin: Origin,
+}
+
+impl Attempt {
+    fn of_files(origin: Origin) -> Self {
+        Self {
+            target: Target::Files,
+            origin,
+        }
+    }
+
+    /// What a generation that comes of it says it was made for.
+    pub(super) fn cause(&self) -> Cause {
+        match (&self.target, self.origin) {
+            (Target::Profile(_), _) => Cause::Activate,
+            (Target::Generation(to), _) => Cause::Rollback { to: *to },
+            (Target::Files, Origin::Start) => Cause::Start,
+            (Target::Files, Origin::Event) => Cause::Edit,
+            (Target::Files, Origin::Request | Origin::DryRun) => Cause::Reload,
+        }
+    }
 }
 
 /// Starts the owner: applies what the files say once, and then follows them.
@@ -62,7 +109,17 @@ pub async fn spawn(around: Surroundings) -> ReloadHandle {
     let (status, published) = watch::channel(ConfigStatus::before_the_first(&around.locations));
     let mut reloader = Reloader {
         applied: around.at_start.clone(),
-        around,
+        models: around.registry.subscribe(),
+        locations: around.locations,
+        environment: around.environment,
+        scan_paths: around.scan_paths,
+        at_start: around.at_start,
+        hints: around.hints,
+        fleet: around.fleet,
+        rules: around.rules,
+        events: around.events,
+        registry: around.registry,
+        store: Some(around.store),
         status,
         in_flight: None,
         proven: None,
@@ -71,8 +128,7 @@ pub async fn spawn(around: Surroundings) -> ReloadHandle {
         watches: Vec::new(),
     };
     reloader.watch_folders();
-    // The verdict is in the status.
-    let _ = reloader.attempt(Origin::Start).await;
+    reloader.start().await;
     tokio::spawn(reloader.run(inbox));
     ReloadHandle {
         requests,
@@ -98,14 +154,14 @@ impl Reloader {
                     Some(request) => self.serve(request, &mut inbox).await,
                     None => return,
                 },
-                () = any_changed(&mut self.watches) => {
+                () = hint(&mut self.watches, &mut self.models) => {
                     let now = Instant::now();
                     let latest = *first_hint.get_or_insert(now) + LATEST;
                     next_look = (now + QUIET).min(latest);
                 }
                 () = settled => self.conclude().await,
                 () = tokio::time::sleep_until(next_look) => {
-                    let _ = self.attempt(Origin::Event).await;
+                    self.look().await;
                     first_hint = None;
                     next_look = Instant::now() + LOOK_ANYWAY;
                 }
@@ -113,84 +169,218 @@ impl Reloader {
         }
     }
 
-    /// Answers a request, and all of its kind that wait behind it, by one attempt.
     async fn serve(&mut self, request: Request, inbox: &mut mpsc::Receiver<Request>) {
-        let mut requests = vec![request];
-        while let Ok(more) = inbox.try_recv() {
-            requests.push(more);
-        }
-        for dry_run in [true, false] {
-            let (now, later): (Vec<_>, Vec<_>) = requests
-                .into_iter()
-                .partition(|request| request.dry_run == dry_run);
-            requests = later;
-            if now.is_empty() {
-                continue;
+        match request {
+            Request::Apply(order, reply) => {
+                // Those that wait for the same are answered by one attempt.
+                let mut replies = vec![reply];
+                let mut next = None;
+                while let Ok(more) = inbox.try_recv() {
+                    match more {
+                        Request::Apply(same, reply) if same == order => replies.push(reply),
+                        other => {
+                            next = Some(other);
+                            break;
+                        }
+                    }
+                }
+                let answer = self.order(order).await;
+                for reply in replies {
+                    let _ = reply.send(answer.clone());
+                }
+                if let Some(next) = next {
+                    Box::pin(self.serve(next, inbox)).await;
+                }
             }
-            let origin = if dry_run {
-                Origin::DryRun
-            } else {
-                Origin::Request
-            };
-            let verdict = self.attempt(origin).await;
-            for request in now {
-                let _ = request.reply.send(verdict.clone());
+            Request::Store(work) => {
+                let _ = self.with_store(work).await;
             }
+            Request::Profiles(request) => self.profiles(request).await,
         }
     }
 
+    async fn order(&mut self, order: Order) -> Answer {
+        let current = self.generation();
+        if let Some(expected) = order.expected_generation
+            && Some(expected) != current
+        {
+            return Err(AskError::GenerationChanged { expected, current }.into());
+        }
+        let attempt = Attempt {
+            target: order.target,
+            origin: match order.dry_run {
+                true => Origin::DryRun,
+                false => Origin::Request,
+            },
+        };
+        self.attempt(&attempt).await
+    }
+
+    /// What an event is a reason for.
+    async fn look(&mut self) {
+        // What comes of it is in the status.
+        let _ = self.attempt(&Attempt::of_files(Origin::Event)).await;
+    }
+
     fn watch_folders(&mut self) {
-        let config = &self.around.locations.config_file;
+        let config = &self.locations.config_file;
         let mut folders: Vec<PathBuf> = Vec::new();
         folders.extend(config.parent().map(PathBuf::from));
         folders.push(self.applied.profiles_dir.clone());
         folders.extend(self.awaited.iter().cloned());
         // An edit behind a symlink happens in the folder that it points to.
-        for file in [config.clone(), self.profile_path()] {
+        let profile = self.profile_name();
+        for file in [config.clone(), read::profile_path(&self.applied, &profile)] {
             let target = std::fs::canonicalize(file).ok();
             folders.extend(target.and_then(|file| file.parent().map(PathBuf::from)));
         }
         folders.sort();
         folders.dedup();
-        let hints = &self.around.hints;
-        self.watches = folders.iter().map(|folder| hints.watch(folder)).collect();
+        self.watches = folders.iter().map(|f| self.hints.watch(f)).collect();
     }
 
-    fn profile_path(&self) -> PathBuf {
-        let name = &self.applied.active_profile.name;
-        self.applied.profiles_dir.join(format!("{name}.toml"))
+    fn profile_name(&self) -> String {
+        match self.activation() {
+            Some(activation) => activation.profile,
+            None => self.applied.active_profile.name.clone(),
+        }
+    }
+
+    /// Which profile is active, or is about to be.
+    fn activation(&self) -> Option<Activation> {
+        let in_flight = self.in_flight.as_ref();
+        let in_flight = in_flight.and_then(|change| change.activation.clone());
+        let stored = || self.store.as_ref()?.activation().cloned();
+        in_flight.or_else(stored)
+    }
+
+    /// The first attempt. If the files are of no use, what was in force when magid ended is in force
+    /// again.
+    async fn start(&mut self) {
+        if self.registry.snapshot().scanned_at.is_none() {
+            let _ = tokio::time::timeout(FIRST_SCAN, self.registry.scanned()).await;
+        }
+        let files = Attempt::of_files(Origin::Start);
+        let read = self.read(&files.target, None).await;
+        let digest = Digest::of(&read.content.files);
+        let store = self.store.as_ref();
+        let veto = store.and_then(|store| store.vetoed(&digest)).cloned();
+        let is_of_use = read.errors.is_empty() && veto.is_none();
+        let former = match is_of_use {
+            true => None,
+            false => self.former(veto.is_some()).await,
+        };
+        let Some(former) = former else {
+            let _ = self.decide(read, &files).await;
+            return;
+        };
+        let _ = self.decide(former, &files).await;
+        let profile = self.status.borrow().profile.clone();
+        self.tried = Some(read.content.clone());
+        match veto {
+            Some(veto) => self
+                .status
+                .send_modify(|status| status.vetoed_before(&veto, profile)),
+            None => self.tell_refused(&Verdict::about(&read, Decision::Refused)),
+        }
+    }
+
+    /// What was in force when an earlier magid ended, if it can be used.
+    async fn former(&mut self, with_daemon: bool) -> Option<Read> {
+        let generation = self
+            .with_store(|store| {
+                let number = store.current()?.number;
+                store.get(number).ok()
+            })
+            .await
+            .ok()??;
+        let instead = Instead {
+            content: generation.content,
+            with_daemon,
+        };
+        let read = self.read(&Target::Files, Some(instead)).await;
+        read.errors.is_empty().then_some(read)
     }
 
     /// The one way in which a configuration takes effect.
-    async fn attempt(&mut self, origin: Origin) -> Result<Verdict, AskError> {
-        if origin == Origin::Request {
+    async fn attempt(&mut self, attempt: &Attempt) -> Answer {
+        let is_request = attempt.origin == Origin::Request;
+        if is_request {
             notify::reloading();
         }
-        let read = self.read().await;
-        let is_old = self.tried.as_ref() == Some(&read.content);
-        if origin == Origin::Event && (is_old || !read.content.may_be_applied_by_an_event()) {
-            return Ok(self.nothing_new(&read));
-        }
-        if origin == Origin::Event {
-            notify::reloading();
-        }
-        let verdict = self.decide(read, origin).await;
-        if origin == Origin::Request || origin == Origin::Event {
+        let answer = self.read_and_decide(attempt).await;
+        if is_request {
             notify::ready();
         }
-        verdict
+        answer
     }
 
-    async fn read(&self) -> Read {
-        let inputs = read::Inputs {
-            locations: self.around.locations.clone(),
-            environment: self.around.environment.clone(),
-            scan_paths: self.around.scan_paths.clone(),
-            last_good: self.applied.clone(),
+    async fn read_and_decide(&mut self, attempt: &Attempt) -> Answer {
+        let instead = self.instead(&attempt.target).await?;
+        let mut read = self.read(&attempt.target, instead.clone()).await;
+        let asked = match attempt.origin {
+            Origin::Request | Origin::DryRun => true,
+            Origin::Start | Origin::Event => false,
         };
+        if let Target::Profile(name) = &attempt.target
+            && read.content.files.profile.is_none()
+            && name != BUILTIN
+        {
+            let name = name.clone();
+            return Err(ReloadError::NoSuchProfile { name });
+        }
+        if asked && read.misses_a_model() && self.registry.rescan().await.is_ok() {
+            read = self.read(&attempt.target, instead).await;
+        }
+        if attempt.origin == Origin::Event {
+            let is_old = self.tried.as_ref() == Some(&read.content);
+            if is_old || !read.content.may_be_applied_by_an_event() {
+                return Ok(self.nothing_new(&read));
+            }
+            notify::reloading();
+        }
+        let answer = self.decide(read, attempt).await;
+        if attempt.origin == Origin::Event {
+            notify::ready();
+        }
+        answer
+    }
+
+    /// The texts of a former generation, if they are what is to be applied.
+    async fn instead(&mut self, target: &Target) -> Result<Option<Instead>, ReloadError> {
+        let number = match target {
+            Target::Files | Target::Profile(_) => return Ok(None),
+            Target::Generation(number) => *number,
+        };
+        let generation = self.with_store(move |store| store.get(number)).await??;
+        Ok(Some(Instead {
+            content: generation.content,
+            with_daemon: false,
+        }))
+    }
+
+    async fn read(&self, target: &Target, instead: Option<Instead>) -> Read {
+        let choice = match target {
+            Target::Files | Target::Generation(_) => Choice::Active(self.activation()),
+            Target::Profile(name) => Choice::Activate(name.clone()),
+        };
+        let inputs = self.inputs(choice, instead);
         let read = blocking(move || read::read(&inputs));
         read.await
             .unwrap_or_else(|error| Read::failed(&error.to_string()))
+    }
+
+    /// What reading starts from.
+    pub(super) fn inputs(&self, choice: Choice, instead: Option<Instead>) -> Inputs {
+        Inputs {
+            locations: self.locations.clone(),
+            environment: self.environment.clone(),
+            scan_paths: self.scan_paths.clone(),
+            last_good: self.applied.clone(),
+            models: self.registry.snapshot(),
+            choice,
+            instead,
+        }
     }
 
     /// An event that brings nothing to apply: an active profile that is gone or empty is shown.
@@ -204,55 +394,82 @@ impl Reloader {
         Verdict::about(read, Decision::Unchanged)
     }
 
-    async fn decide(&mut self, read: Read, origin: Origin) -> Result<Verdict, AskError> {
+    async fn decide(&mut self, read: Read, attempt: &Attempt) -> Answer {
         if !read.errors.is_empty() {
             let verdict = Verdict::about(&read, Decision::Refused);
-            return Ok(self.refuse(read, verdict, origin));
+            return Ok(self.refuse(read, verdict, attempt));
         }
-        if let Some(verdict) = self.join(&read, origin) {
+        if let Some(verdict) = self.join(&read, attempt) {
             return Ok(verdict);
         }
-        let mode = match origin {
-            Origin::Start => Mode::Start,
-            Origin::Request | Origin::Event => Mode::Reload,
-            Origin::DryRun => Mode::Plan,
-        };
-        let definitions = read.definitions.clone();
-        let outcome = self.around.fleet.apply(definitions, mode).await?;
         let mut verdict = Verdict::about(&read, Decision::Planned);
         verdict.needs_restart = self.needs_restart(&read);
-        let missing = read.missing_models(&outcome.missing);
-        if mode == Mode::Start {
-            verdict.warnings.extend(missing);
-        } else if !missing.is_empty() {
+        verdict
+            .warnings
+            .extend(self.warning_of_variable(&read, attempt));
+        verdict.differing_keys = self.differing_keys(attempt).await;
+        let definitions = read.definitions.clone();
+        if attempt.origin == Origin::Start {
+            let outcome = self.fleet.apply(definitions, Mode::Start).await?;
+            verdict
+                .warnings
+                .extend(read.missing_models(&outcome.missing));
+            verdict.steps = outcome.steps;
+            let begun = Begun::default();
+            return Ok(self
+                .begin(read, verdict, outcome.pending, attempt, begun)
+                .await);
+        }
+        let plan = self.fleet.apply(definitions.clone(), Mode::Plan).await?;
+        let missing = read.missing_models(&plan.missing);
+        if !missing.is_empty() {
             verdict.decision = Decision::Refused;
             verdict.errors = missing;
-            return Ok(self.refuse(read, verdict, origin));
+            return Ok(self.refuse(read, verdict, attempt));
         }
-        verdict.steps = outcome.steps;
-        if origin == Origin::DryRun {
+        verdict.steps = plan.steps;
+        if attempt.origin == Origin::DryRun {
             return Ok(verdict);
         }
-        Ok(self.begin(read, verdict, outcome.pending, origin).await)
+        let begun = match self.write_down(&read, attempt).await {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.status
+                    .send_if_modified(|status| status.warn_once(unrecorded(&error)));
+                return Err(error);
+            }
+        };
+        let outcome = self.fleet.apply(definitions, Mode::Reload).await?;
+        verdict.steps = outcome.steps;
+        Ok(self
+            .begin(read, verdict, outcome.pending, attempt, begun)
+            .await)
     }
 
     /// The verdict on the change that is in flight, for somebody who asks for the same.
-    fn join(&self, read: &Read, origin: Origin) -> Option<Verdict> {
+    fn join(&self, read: &Read, attempt: &Attempt) -> Option<Verdict> {
         let change = self.in_flight.as_ref()?;
-        let asks = match origin {
+        let asks = match attempt.origin {
             Origin::Request => true,
             Origin::Start | Origin::DryRun | Origin::Event => false,
         };
-        (asks && change.content == read.content).then(|| change.verdict.clone())
+        (asks && change.is_same_as(read)).then(|| change.verdict.clone())
     }
 
-    fn refuse(&mut self, read: Read, mut verdict: Verdict, origin: Origin) -> Verdict {
-        if origin == Origin::DryRun {
+    fn refuse(&mut self, read: Read, mut verdict: Verdict, attempt: &Attempt) -> Verdict {
+        verdict.steps.clear();
+        // What was not in force and will not be changes nothing about the files.
+        if attempt.origin == Origin::DryRun || attempt.target != Target::Files {
             return verdict;
         }
         self.tried = Some(read.content);
         self.await_models(read.awaited);
-        self.status.send_modify(|status| status.refused(&verdict));
+        self.tell_refused(&verdict);
+        verdict
+    }
+
+    fn tell_refused(&mut self, verdict: &Verdict) {
+        self.status.send_modify(|status| status.refused(verdict));
         let count = verdict.errors.len();
         let first = verdict.errors.first().map_or("", |error| &error.message);
         let message = format!(
@@ -260,9 +477,7 @@ impl Reloader {
             if count == 1 { "error" } else { "errors" }
         );
         let event = Happening::of_daemon(Kind::ConfigRefused, "invalid-configuration", message);
-        self.around.events.record(event);
-        verdict.steps.clear();
-        verdict
+        self.events.record(event);
     }
 
     pub(super) fn await_models(&mut self, folders: Vec<PathBuf>) {
@@ -273,9 +488,43 @@ impl Reloader {
     fn needs_restart(&self, read: &Read) -> Vec<String> {
         let now = read.daemon.as_ref();
         now.map_or_else(Vec::new, |now| {
-            crate::config::restart_only_differences(&self.around.at_start, now)
+            crate::config::restart_only_differences(&self.at_start, now)
         })
     }
+
+    /// Says which variable may undo an activation.
+    fn warning_of_variable(&self, read: &Read, attempt: &Attempt) -> Option<super::Told> {
+        use crate::config::{ChosenBy, Diagnostic};
+        let asked = &read.daemon.as_ref().unwrap_or(&self.applied).active_profile;
+        let ChosenBy::Variable(variable) = asked.chosen_by else {
+            return None;
+        };
+        let active = read.profile.as_ref()?;
+        if attempt.target == Target::Files || *active == asked.name {
+            return None;
+        }
+        let message = format!("the variable {variable} says {}, not {active}", asked.name);
+        let help = format!(
+            "{active} stays active until {variable} says something else again; unset it, so that it cannot"
+        );
+        let warning = Diagnostic::warning(message, help);
+        Some(super::Told::new(&warning, &[]))
+    }
+}
+
+/// Waits for something that is a reason to look. Cancel-safe.
+async fn hint(watches: &mut [Watch], models: &mut watch::Receiver<Arc<Snapshot>>) {
+    tokio::select! {
+        () = any_changed(watches) => {}
+        Ok(()) = models.changed() => {}
+    }
+}
+
+/// How a change is told of that could not be written down.
+fn unrecorded(error: &ReloadError) -> super::Told {
+    let help = "free some space or mend the permissions; then `magictl reload`";
+    let warning = crate::config::Diagnostic::warning(error.to_string(), help);
+    super::Told::new(&warning, &[])
 }
 
 impl Verdict {
@@ -288,6 +537,7 @@ impl Verdict {
             overridden: read.overridden.clone(),
             needs_restart: Vec::new(),
             profile: read.profile.clone(),
+            differing_keys: Vec::new(),
             conclusion: None,
         }
     }
@@ -299,4 +549,9 @@ impl Verdict {
             ..self.clone()
         }
     }
+}
+
+/// A use of the store that did not come to an end is the end of it.
+pub(super) fn lost() -> AskError {
+    AskError::ShuttingDown
 }

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::lookup::{self, ModelFiles};
+use super::define::{define, problems};
 use super::status::Told;
 use crate::config::{
-    self, DaemonConfig, Diagnostic, Environment, Locations, MAX_FILE_SIZE, Origin, Profile,
-    ScanPath, ServerConfig, SourceFile,
+    self, BUILTIN, DaemonConfig, Diagnostic, Environment, Locations, MAX_FILE_SIZE, Origin,
+    Profile, SourceFile,
 };
 use crate::files::{ReadError, read_stable};
-use crate::lifecycle::Policy;
+use crate::generations::{self, Activation, ActiveProfile, StoredFile};
 use crate::name::ServerName;
-use crate::plan::{Definition, Launch, Model};
-
-/// Inactive profiles that are looked at.
-const MOST_PROFILES: usize = 200;
+use crate::plan::{Definition, Launch};
+use crate::registry::Snapshot;
 
 /// What reading starts from.
 pub(super) struct Inputs {
@@ -25,19 +24,42 @@ pub(super) struct Inputs {
     /// What magid.toml said when it was last right: a profile is read even if magid.toml is wrong, so
     /// that all errors are told at once.
     pub(super) last_good: DaemonConfig,
+    /// The models that there are.
+    pub(super) models: Arc<Snapshot>,
+    /// Which profile is meant.
+    pub(super) choice: Choice,
+    /// Texts of a generation, to be taken in place of those of the files.
+    pub(super) instead: Option<Instead>,
 }
 
-/// The bytes that a configuration consists of.
+/// Which profile is meant.
+#[derive(Clone, Debug)]
+pub(super) enum Choice {
+    /// The one that is active: by what was activated last, or by a variable or a key that changed since.
+    Active(Option<Activation>),
+    /// The one that is to be activated.
+    Activate(String),
+}
+
+/// Texts of a generation, to be taken in place of those of the files.
+#[derive(Clone, Debug)]
+pub(super) struct Instead {
+    pub(super) content: generations::Content,
+    /// Whether magid.toml is meant too.
+    pub(super) with_daemon: bool,
+}
+
+/// What a configuration consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
-    daemon: Option<String>,
-    profile_path: PathBuf,
-    profile: Option<String>,
+    /// The name of the profile that was asked for, whether there is one or not.
+    asked: String,
+    /// The texts.
+    pub(super) files: generations::Content,
     /// What is told of profiles that are not active.
     inactive: Vec<Told>,
-    /// The binary and the model that were found for each server: one that comes is a change as good as
-    /// an edit.
-    found: BTreeMap<ServerName, (PathBuf, Result<PathBuf, String>)>,
+    /// What was found for each server: a binary or a model that comes is a change as good as an edit.
+    pub(super) found: BTreeMap<ServerName, Launch>,
 }
 
 /// What reading has brought.
@@ -48,39 +70,59 @@ pub(super) struct Read {
     pub(super) daemon: Option<DaemonConfig>,
     /// The name of the active profile, if there is one.
     pub(super) profile: Option<String>,
+    /// What that profile is for.
+    pub(super) description: Option<String>,
     pub(super) definitions: BTreeMap<ServerName, Definition>,
     pub(super) errors: Vec<Told>,
     pub(super) warnings: Vec<Told>,
     pub(super) overridden: Vec<String>,
+    /// What is to be stored about which profile is active, once it is applied.
+    pub(super) activation: Option<Activation>,
     /// Folders in which a model that is missing may turn up.
     pub(super) awaited: Vec<PathBuf>,
     sources: Vec<SourceFile>,
-    models_at: BTreeMap<ServerName, Origin>,
+    pub(super) models_at: BTreeMap<ServerName, Origin>,
 }
 
 impl Content {
+    /// The text of the active profile's file.
+    fn profile(&self) -> Option<&StoredFile> {
+        self.files.profile.as_ref()?.file.as_ref()
+    }
+
     /// Whether there is a profile with something in it. An editor that saves may leave it missing or
     /// empty for a moment, so such a change is left to somebody who asks for it.
     pub(super) fn may_be_applied_by_an_event(&self) -> bool {
-        self.profile
-            .as_ref()
-            .is_some_and(|text| !config::is_blank(text))
+        match &self.files.profile {
+            Some(ActiveProfile {
+                file: Some(file), ..
+            }) => !config::is_blank(&file.text),
+            Some(ActiveProfile { file: None, name }) => name == BUILTIN,
+            None => false,
+        }
     }
 
     /// What to tell of a change that is not applied by an event.
     pub(super) fn withheld(&self) -> Option<Told> {
-        let what = match &self.profile {
-            None => "is gone",
-            Some(text) if config::is_blank(text) => "is empty",
-            Some(_) => return None,
+        if self.may_be_applied_by_an_event() {
+            return None;
+        }
+        let message = match self.profile() {
+            Some(file) => format!("the active profile {} is empty", file.path.display()),
+            None => format!("the active profile {} is gone", self.asked),
         };
-        let message = format!("the active profile {} {what}", self.profile_path.display());
         let help = "what runs goes on running; `magictl reload` applies it as it is";
         Some(Told::new(&Diagnostic::warning(message, help), &[]))
     }
 }
 
 impl Read {
+    /// Whether a model of a server was not found that a scan may find.
+    pub(super) fn misses_a_model(&self) -> bool {
+        let mut models = self.definitions.values().map(|server| &server.launch.model);
+        models.any(|model| model.file.is_err() && !model.written.contains('/'))
+    }
+
     /// A reading that did not come to an end.
     pub(super) fn failed(why: &str) -> Self {
         let error = Diagnostic::error(format!("cannot read the configuration: {why}"), "");
@@ -92,18 +134,19 @@ impl Read {
     fn empty() -> Self {
         Self {
             content: Content {
-                daemon: None,
-                profile_path: PathBuf::new(),
-                profile: None,
+                asked: String::new(),
+                files: generations::Content::default(),
                 inactive: Vec::new(),
                 found: BTreeMap::new(),
             },
             daemon: None,
             profile: None,
+            description: None,
             definitions: BTreeMap::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
             overridden: Vec::new(),
+            activation: None,
             awaited: Vec::new(),
             sources: Vec::new(),
             models_at: BTreeMap::new(),
@@ -125,13 +168,13 @@ impl Read {
         missing.iter().map(tell).collect()
     }
 
-    fn fail(&mut self, diagnostics: &[Diagnostic]) {
+    pub(super) fn fail(&mut self, diagnostics: &[Diagnostic]) {
         let told = diagnostics.iter().map(|d| Told::new(d, &self.sources));
         let told: Vec<_> = told.collect();
         self.errors.extend(told);
     }
 
-    fn warn(&mut self, diagnostics: &[Diagnostic]) {
+    pub(super) fn warn(&mut self, diagnostics: &[Diagnostic]) {
         let told = diagnostics.iter().map(|d| Told::new(d, &self.sources));
         let told: Vec<_> = told.collect();
         self.warnings.extend(told);
@@ -145,36 +188,82 @@ pub(super) fn read(inputs: &Inputs) -> Read {
     if let Some(daemon) = &mut daemon
         && !inputs.scan_paths.is_empty()
     {
-        daemon.scan_paths = command_line_paths(&inputs.scan_paths);
+        daemon.scan_paths = config::written_scan_paths(&inputs.scan_paths);
     }
     let in_force = daemon.clone().unwrap_or_else(|| inputs.last_good.clone());
-    if let Some(profile) = read_profile(&in_force, &mut read) {
+    let name = chosen_profile(inputs, &in_force, &mut read);
+    read.content.asked.clone_from(&name);
+    if let Some(profile) = read_profile(&name, &in_force, inputs, &mut read) {
         define(&profile, &in_force, inputs, &mut read);
+        read.description = profile.description;
         read.profile = Some(profile.name);
     }
-    check_inactive_profiles(&in_force, &mut read);
+    read.warn(&problems(&inputs.models));
+    check_inactive_profiles(&in_force, &name, &mut read);
     read.daemon = daemon;
     read
 }
 
+/// Reads one profile with magid.toml as it is in force. Blocks.
+pub(super) fn preview(inputs: &Inputs, name: &str) -> Read {
+    let mut read = Read::empty();
+    if let Some(profile) = read_profile(name, &inputs.last_good, inputs, &mut read) {
+        define(&profile, &inputs.last_good, inputs, &mut read);
+        read.description = profile.description;
+        read.profile = Some(profile.name);
+    }
+    read
+}
+
+/// The name of the profile that is meant. If nobody ever chose one and there is none of the usual name,
+/// it is the built-in one.
+fn chosen_profile(inputs: &Inputs, daemon: &DaemonConfig, read: &mut Read) -> String {
+    if let Some(instead) = &inputs.instead
+        && let Some(profile) = &instead.content.profile
+    {
+        read.activation = Some(activation(&profile.name, daemon));
+        return profile.name.clone();
+    }
+    let asked = &daemon.active_profile;
+    match &inputs.choice {
+        Choice::Activate(name) => {
+            read.activation = Some(activation(name, daemon));
+            name.clone()
+        }
+        Choice::Active(stored) => {
+            let (variable, key) = (asked.variable(), asked.key.as_deref());
+            read.activation = generations::active_profile(stored.as_ref(), variable, key);
+            match &read.activation {
+                Some(activation) => activation.profile.clone(),
+                None if profile_path(daemon, &asked.name).exists() => asked.name.clone(),
+                None => BUILTIN.to_owned(),
+            }
+        }
+    }
+}
+
+fn activation(profile: &str, daemon: &DaemonConfig) -> Activation {
+    Activation {
+        profile: profile.to_owned(),
+        by: generations::ChosenBy::Activation,
+        variable: daemon.active_profile.variable().map(str::to_owned),
+        key: daemon.active_profile.key.clone(),
+    }
+}
+
+/// The file of a profile.
+pub(super) fn profile_path(daemon: &DaemonConfig, name: &str) -> PathBuf {
+    daemon.profiles_dir.join(format!("{name}.toml"))
+}
+
 /// Tells of profiles that could not be activated. They are nobody's problem yet.
-fn check_inactive_profiles(daemon: &DaemonConfig, read: &mut Read) {
-    let Ok(entries) = std::fs::read_dir(&daemon.profiles_dir) else {
-        return;
-    };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths.iter().take(MOST_PROFILES) {
-        let is_profile = path.extension().is_some_and(|ending| ending == "toml");
-        let name = path.file_stem().and_then(|stem| stem.to_str());
-        let Some(name) = name.filter(|name| is_profile && !name.starts_with('.')) else {
-            continue;
-        };
-        if name == daemon.active_profile.name {
+fn check_inactive_profiles(daemon: &DaemonConfig, active: &str, read: &mut Read) {
+    for name in super::profiles::names(&daemon.profiles_dir) {
+        if name == active {
             continue;
         }
-        let errors = match source(path) {
-            Ok(Some(file)) => config::parse_profile(name, &file, daemon).err(),
+        let errors = match source(&profile_path(daemon, &name)) {
+            Ok(Some(file)) => config::parse_profile(&name, &file, daemon).err(),
             Ok(None) => None,
             Err(error) => Some(vec![error]),
         };
@@ -191,24 +280,22 @@ fn check_inactive_profiles(daemon: &DaemonConfig, read: &mut Read) {
     read.warnings.extend(read.content.inactive.clone());
 }
 
-fn command_line_paths(paths: &[PathBuf]) -> Vec<ScanPath> {
-    let written = |path: &PathBuf| ScanPath {
-        path: path.clone(),
-        written_down: true,
-    };
-    paths.iter().map(written).collect()
-}
-
 fn read_daemon(inputs: &Inputs, read: &mut Read) -> Option<DaemonConfig> {
     let path = &inputs.locations.config_file;
-    let file = match source(path) {
+    let instead = inputs.instead.as_ref();
+    let instead = instead.filter(|instead| instead.with_daemon);
+    let file = match instead {
+        Some(instead) => Ok(instead.content.daemon.as_ref().map(source_of)),
+        None => source(path),
+    };
+    let file = match file {
         Ok(file) => file,
         Err(error) => {
             read.fail(&[error]);
             return None;
         }
     };
-    read.content.daemon = file.as_ref().map(|file| file.text.clone());
+    read.content.files.daemon = file.as_ref().map(stored);
     let parsed = config::parse_daemon(file.as_ref(), &inputs.environment, &inputs.locations);
     read.sources.extend(file);
     match parsed {
@@ -224,22 +311,38 @@ fn read_daemon(inputs: &Inputs, read: &mut Read) -> Option<DaemonConfig> {
     }
 }
 
-fn read_profile(daemon: &DaemonConfig, read: &mut Read) -> Option<Profile> {
-    let name = &daemon.active_profile.name;
-    let path = daemon.profiles_dir.join(format!("{name}.toml"));
-    read.content.profile_path.clone_from(&path);
-    let file = match source(&path) {
-        Ok(Some(file)) => file,
-        Ok(None) => {
-            read.warn(&[no_profile(daemon, &path)]);
-            return None;
-        }
+fn read_profile(
+    name: &str,
+    daemon: &DaemonConfig,
+    inputs: &Inputs,
+    read: &mut Read,
+) -> Option<Profile> {
+    let path = profile_path(daemon, name);
+    let instead = inputs.instead.as_ref();
+    let instead = instead.and_then(|instead| instead.content.profile.as_ref());
+    let file = match instead {
+        Some(profile) => Ok(profile.file.as_ref().map(source_of)),
+        None => source(&path),
+    };
+    let file = match file {
+        Ok(file) => file,
         Err(error) => {
             read.fail(&[error]);
             return None;
         }
     };
-    read.content.profile = Some(file.text.clone());
+    read.content.files.profile = Some(ActiveProfile {
+        name: name.to_owned(),
+        file: file.as_ref().map(stored),
+    });
+    let Some(file) = file else {
+        if name == BUILTIN {
+            return Some(config::builtin(&daemon.restart));
+        }
+        read.content.files.profile = None;
+        read.warn(&[no_profile(daemon, &path)]);
+        return None;
+    };
     let parsed = config::parse_profile(name, &file, daemon);
     read.sources.push(file);
     match parsed {
@@ -251,6 +354,20 @@ fn read_profile(daemon: &DaemonConfig, read: &mut Read) -> Option<Profile> {
             read.fail(&errors);
             None
         }
+    }
+}
+
+fn stored(file: &SourceFile) -> StoredFile {
+    StoredFile {
+        path: file.path.clone(),
+        text: file.text.clone(),
+    }
+}
+
+fn source_of(file: &StoredFile) -> SourceFile {
+    SourceFile {
+        path: file.path.clone(),
+        text: file.text.clone(),
     }
 }
 
@@ -268,7 +385,7 @@ fn no_profile(daemon: &DaemonConfig, path: &Path) -> Diagnostic {
 }
 
 /// Reads a file. None: there is none.
-fn source(path: &Path) -> Result<Option<SourceFile>, Diagnostic> {
+pub(super) fn source(path: &Path) -> Result<Option<SourceFile>, Diagnostic> {
     match read_stable(path, MAX_FILE_SIZE as u64) {
         Ok(text) => Ok(Some(SourceFile {
             path: path.to_path_buf(),
@@ -283,91 +400,5 @@ fn source(path: &Path) -> Result<Option<SourceFile>, Diagnostic> {
             };
             Err(Diagnostic::error(error.to_string(), "").at(origin))
         }
-    }
-}
-
-fn define(profile: &Profile, daemon: &DaemonConfig, inputs: &Inputs, read: &mut Read) {
-    let models = ModelFiles::search(&daemon.scan_paths);
-    let unreadable: Vec<Diagnostic> = models
-        .unreadable
-        .iter()
-        .map(|(path, error)| {
-            let message = format!("cannot look for models in {}: {error}", path.display());
-            Diagnostic::warning(message, "make it readable, or take it out of scan_paths")
-        })
-        .collect();
-    read.warn(&unreadable);
-    let search_path = inputs.environment.get("PATH");
-    let folder = profile.path.parent().unwrap_or(Path::new("/"));
-    for (name, server) in &profile.servers {
-        let engine = server.llama_server.as_ref();
-        let engine = engine.unwrap_or(&daemon.llama_server.path);
-        let model = Model {
-            written: server.model.clone(),
-            file: models.find(&server.model, folder),
-        };
-        if model.file.is_err() {
-            read.awaited
-                .extend(folders_of(&server.model, folder, daemon));
-        }
-        let engine = lookup::program(engine, search_path);
-        let found = (engine.clone(), model.file.clone());
-        read.content.found.insert(name.clone(), found);
-        let definition = definition(server, daemon, engine, model);
-        read.definitions.insert(name.clone(), definition);
-        read.models_at.insert(name.clone(), server.model_at.clone());
-    }
-}
-
-/// Where a model that is missing would be.
-fn folders_of(model: &str, folder: &Path, daemon: &DaemonConfig) -> Vec<PathBuf> {
-    if model.contains('/') {
-        let parent = folder.join(model).parent().map(Path::to_path_buf);
-        return parent.into_iter().collect();
-    }
-    daemon
-        .scan_paths
-        .iter()
-        .map(|scan| scan.path.clone())
-        .collect()
-}
-
-fn definition(
-    server: &ServerConfig,
-    daemon: &DaemonConfig,
-    engine: PathBuf,
-    model: Model,
-) -> Definition {
-    let settings = server.settings.entries();
-    let mut arguments = server.settings.argv();
-    arguments.extend(server.args.iter().cloned());
-    Definition {
-        name: server.name.clone(),
-        aliases: server.aliases.clone(),
-        autostart: server.autostart,
-        priority: 0,
-        replace: crate::plan::Replace::Auto,
-        launch: Launch {
-            engine,
-            model,
-            host: daemon.llama_server.host,
-            port: server.port,
-            settings: settings
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
-            arguments,
-            env: server.env.clone(),
-        },
-        policy: Policy {
-            restart: server.restart.clone(),
-            max_startup_time: daemon.llama_server.max_startup_time,
-            drain_timeout: daemon.llama_server.drain_timeout,
-            stop_timeout: daemon.llama_server.stop_timeout,
-        },
-        defined_at: format!(
-            "{}:{}",
-            server.defined_at.file.display(),
-            server.defined_at.line
-        ),
     }
 }

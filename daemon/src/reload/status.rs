@@ -6,6 +6,8 @@ use jiff::Timestamp;
 
 use super::{Decision, Verdict};
 use crate::config::{Diagnostic, Locations, SourceFile};
+use crate::generations;
+use crate::name::ServerName;
 use crate::supervisor::fleet::Veto;
 
 /// A diagnostic with everything it takes to tell it: the source it is about may be gone by then.
@@ -74,6 +76,8 @@ pub struct ConfigStatus {
     pub overridden: Vec<String>,
     /// Keys that need a restart of magid.
     pub needs_restart: Vec<String>,
+    /// The number of the generation that is in force.
+    pub generation: Option<u64>,
     /// The profile that is applied.
     pub profile: Option<String>,
     /// magid.toml.
@@ -92,6 +96,7 @@ impl ConfigStatus {
             warnings: Vec::new(),
             overridden: Vec::new(),
             needs_restart: Vec::new(),
+            generation: None,
             profile: None,
             config_file: locations.config_file.clone(),
             profiles_dir: locations.profiles_dir.clone(),
@@ -130,6 +135,21 @@ impl ConfigStatus {
         self.since = Timestamp::now();
         self.vetoes = vetoes.to_vec();
         self.profile = profile;
+    }
+
+    /// What a server had vetoed before magid ended.
+    pub(super) fn vetoed_before(&mut self, veto: &generations::Veto, profile: Option<String>) {
+        let server = veto
+            .by
+            .as_deref()
+            .and_then(|name| ServerName::new(name).ok());
+        let vetoes = server.map(|server| Veto {
+            server,
+            reason: "vetoed-before".to_owned(),
+            detail: veto.why.clone(),
+        });
+        self.vetoed(vetoes.as_slice(), profile);
+        self.since = veto.at;
     }
 
     /// Adds a warning unless it is there already. True: it was added.

@@ -65,6 +65,14 @@ pub enum AskError {
         /// A name like it.
         near: Option<String>,
     },
+    /// Another generation is in force than the one that the command is meant for.
+    #[error("cannot apply to generation {expected}: {}", in_force(.current))]
+    GenerationChanged {
+        /// The one that it is meant for.
+        expected: u64,
+        /// The one in force.
+        current: Option<u64>,
+    },
     /// magid ends.
     #[error("cannot take commands: magid is shutting down")]
     ShuttingDown,
@@ -74,6 +82,13 @@ pub enum AskError {
         /// What is too busy.
         what: String,
     },
+}
+
+fn in_force(current: &Option<u64>) -> String {
+    match current {
+        Some(current) => format!("generation {current} is in force"),
+        None => "none is in force".to_owned(),
+    }
 }
 
 fn near_text(near: &Option<String>) -> String {
@@ -136,6 +151,7 @@ enum Request {
     Ask(
         Ask,
         Selector,
+        Option<u64>,
         oneshot::Sender<Result<Vec<Pending>, AskError>>,
     ),
     Apply(
@@ -151,6 +167,7 @@ enum Request {
         may_veto: bool,
         reply: oneshot::Sender<Conclusion>,
     },
+    Generation(Option<u64>),
     Transitions(oneshot::Sender<Vec<Pending>>),
     Left(Seat),
     Forget(ServerName, u64),
@@ -166,14 +183,24 @@ pub struct FleetHandle {
 }
 
 impl FleetHandle {
-    /// Asks something of servers.
+    /// Asks something of servers; with `expected`, only if that is the generation in force.
     ///
     /// # Errors
     ///
     /// Then nothing was asked of any.
-    pub async fn ask(&self, ask: Ask, selector: Selector) -> Result<Vec<Pending>, AskError> {
-        self.request(|reply| Request::Ask(ask, selector, reply))
+    pub async fn ask(
+        &self,
+        ask: Ask,
+        selector: Selector,
+        expected: Option<u64>,
+    ) -> Result<Vec<Pending>, AskError> {
+        self.request(|reply| Request::Ask(ask, selector, expected, reply))
             .await?
+    }
+
+    /// Says which generation is in force.
+    pub async fn set_generation(&self, number: Option<u64>) {
+        let _ = self.requests.send(Request::Generation(number)).await;
     }
 
     /// Plans or applies a configuration.

@@ -70,6 +70,8 @@ pub(super) struct Fleet {
     pub(super) stopped: BTreeSet<ServerName>,
     pub(super) stopped_file: StoppedFile,
     pub(super) removals: u64,
+    /// The generation that is in force.
+    generation: Option<u64>,
     pub(super) shutdown: Option<oneshot::Sender<BTreeSet<ServerName>>>,
 }
 
@@ -92,6 +94,7 @@ pub fn spawn(
         stopped: inheritance.stopped,
         stopped_file,
         removals: 0,
+        generation: None,
         shutdown: None,
     };
     tokio::spawn(fleet.run(inbox, watchdog));
@@ -124,8 +127,8 @@ impl Fleet {
 
     fn take(&mut self, request: Request) {
         match request {
-            Request::Ask(ask, selector, reply) => {
-                let _ = reply.send(self.ask(ask, &selector));
+            Request::Ask(ask, selector, expected, reply) => {
+                let _ = reply.send(self.ask(ask, &selector, expected));
             }
             Request::Apply(definitions, mode, reply) => {
                 let _ = reply.send(self.apply(definitions, mode));
@@ -136,6 +139,7 @@ impl Fleet {
             Request::Conclude { may_veto, reply } => {
                 let _ = reply.send(self.conclude(may_veto));
             }
+            Request::Generation(number) => self.generation = number,
             Request::Left(seat) => self.left(&seat),
             Request::Transitions(reply) => {
                 let _ = reply.send(self.transitions());
@@ -150,8 +154,19 @@ impl Fleet {
 
     // Commands.
 
-    fn ask(&mut self, ask: Ask, selector: &Selector) -> Result<Vec<Pending>, AskError> {
+    fn ask(
+        &mut self,
+        ask: Ask,
+        selector: &Selector,
+        expected: Option<u64>,
+    ) -> Result<Vec<Pending>, AskError> {
         self.check_open()?;
+        if let Some(expected) = expected
+            && self.generation != Some(expected)
+        {
+            let current = self.generation;
+            return Err(AskError::GenerationChanged { expected, current });
+        }
         let names = self.select(ask, selector)?;
         self.check_room(&names)?;
         let pending = names

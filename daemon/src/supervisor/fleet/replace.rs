@@ -12,7 +12,7 @@ use super::Request;
 use super::owner::{Fleet, Successor, tell};
 use crate::lifecycle::{Event, PublicState, StopReason};
 use crate::name::ServerName;
-use crate::plan::{Definition, Replace};
+use crate::plan::{Definition, Difference, Replace, compare};
 use crate::supervisor::events::{Happening, Kind};
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::Seat;
@@ -46,11 +46,16 @@ impl Fleet {
     pub(super) fn prepare(&mut self, definition: Arc<Definition>) -> Option<oneshot::Receiver<()>> {
         let name = definition.name.clone();
         let (done, finished) = oneshot::channel();
-        let member = self.members.get(&name)?;
-        if let Some(successor) = &member.successor
-            && *successor.definition == *definition
+        let member = self.members.get_mut(&name)?;
+        if let Some(successor) = &mut member.successor
+            && !needs_launch(&successor.definition, &definition)
         {
-            // A server's queue that is full answers by dropping the sender.
+            successor.definition = definition.clone();
+            // A queue that is full is told of the next time, and answers by dropping the sender.
+            let _ = successor.handle.tell(Command::Define {
+                definition,
+                replace: false,
+            });
             let _ = successor.handle.tell(Command::Notify(done));
             return Some(finished);
         }
@@ -181,5 +186,13 @@ impl Fleet {
             // A record of nothing says nothing: the next magid may read it as well.
             let _ = Record::remove(&seat, &folder);
         }));
+    }
+}
+
+/// Whether a successor with the one definition is none with the other.
+fn needs_launch(old: &Definition, new: &Definition) -> bool {
+    match compare(old, new, None) {
+        Difference::Launch(_) => true,
+        Difference::None | Difference::Live(_) => false,
     }
 }

@@ -267,10 +267,7 @@ pub fn undefined(name: &ServerName) -> Definition {
         replace: crate::plan::Replace::DrainRestart,
         launch: Launch {
             engine: PathBuf::new(),
-            model: Model {
-                written: String::new(),
-                file: Err("it is no longer defined".to_owned()),
-            },
+            model: Model::missing("", "it is no longer defined"),
             host: Ipv4Addr::LOCALHOST.into(),
             port: None,
             settings: BTreeMap::new(),

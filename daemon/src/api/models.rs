@@ -1,0 +1,289 @@
+//! `ModelService`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use magi_proto::v1;
+use magi_proto::v1::model_service_server::ModelService;
+use tonic::{Code, Request, Response, Status};
+
+use super::{Api, convert, errors, peer};
+use crate::gguf::{Kind, Tier};
+use crate::registry::{
+    Availability, Change, Found, Model, NotFound, OverridesChange, RegistryError, Snapshot,
+};
+use crate::supervisor::board::Fleet;
+
+#[tonic::async_trait]
+impl ModelService for Api {
+    async fn list_models(
+        &self,
+        request: Request<v1::ListModelsRequest>,
+    ) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let request = request.into_inner();
+        let tier = tier_asked(request.tier)?;
+        let snapshot = self.registry.snapshot();
+        let fleet = self.context.board.read();
+        let is_meant = |model: &&Arc<Model>| {
+            tier.is_none_or(|tier| model.tier() == tier)
+                && (!request.only_enabled || model.enabled())
+        };
+        let models = snapshot.models.values().filter(is_meant);
+        Ok(Response::new(v1::ListModelsResponse {
+            models: models.map(|model| self.model(model, &fleet)).collect(),
+            scanned_at: snapshot.scanned_at.map(convert::timestamp),
+            problems: snapshot.problems.clone(),
+        }))
+    }
+
+    async fn get_model(
+        &self,
+        request: Request<v1::GetModelRequest>,
+    ) -> Result<Response<v1::GetModelResponse>, Status> {
+        let model = known(&self.registry.snapshot(), &request.get_ref().model)?;
+        Ok(Response::new(v1::GetModelResponse {
+            model: Some(self.model(&model, &self.context.board.read())),
+        }))
+    }
+
+    async fn rescan_models(
+        &self,
+        _: Request<v1::RescanModelsRequest>,
+    ) -> Result<Response<v1::RescanModelsResponse>, Status> {
+        let report = self.registry.rescan().await.map_err(error)?;
+        let ids = |ids: &[crate::registry::ModelId]| ids.iter().map(ToString::to_string).collect();
+        Ok(Response::new(v1::RescanModelsResponse {
+            total: u32::try_from(report.total).unwrap_or(u32::MAX),
+            added: ids(&report.added),
+            removed: ids(&report.removed),
+            changed: ids(&report.changed),
+            problems: report.problems.clone(),
+        }))
+    }
+
+    async fn set_model(
+        &self,
+        request: Request<v1::SetModelRequest>,
+    ) -> Result<Response<v1::SetModelResponse>, Status> {
+        peer::log(&request, "a change of what is said of a model");
+        let request = request.into_inner();
+        let change = change(&request)?;
+        let model = self.registry.set(&request.model, change).await;
+        let model = model.map_err(error)?;
+        Ok(Response::new(v1::SetModelResponse {
+            model: Some(self.model(&model, &self.context.board.read())),
+        }))
+    }
+
+    async fn create_model(
+        &self,
+        request: Request<v1::CreateModelRequest>,
+    ) -> Result<Response<v1::CreateModelResponse>, Status> {
+        peer::log(&request, "a new model");
+        let request = request.into_inner();
+        let path = Path::new(&request.path);
+        if !path.is_absolute() {
+            return Err(errors::invalid(format!(
+                "cannot add {}: write the path from / on",
+                path.display()
+            )));
+        }
+        let model = self.registry.create(path, request.name.as_deref()).await;
+        let model = model.map_err(error)?;
+        Ok(Response::new(v1::CreateModelResponse {
+            model: Some(self.model(&model, &self.context.board.read())),
+        }))
+    }
+
+    async fn delete_model(
+        &self,
+        request: Request<v1::DeleteModelRequest>,
+    ) -> Result<Response<v1::DeleteModelResponse>, Status> {
+        peer::log(&request, "a model to be forgotten");
+        let name = request.into_inner().model;
+        let model = known(&self.registry.snapshot(), &name)?;
+        let servers = servers_of(&model, &self.context.board.read());
+        if !servers.is_empty() {
+            return Err(errors::status(
+                Code::FailedPrecondition,
+                "model-in-use",
+                format!(
+                    "cannot forget {}: it is the model of {}; take it out of the profile first",
+                    model.id,
+                    servers.join(", ")
+                ),
+            ));
+        }
+        self.registry
+            .delete(model.id.as_str())
+            .await
+            .map_err(error)?;
+        Ok(Response::new(v1::DeleteModelResponse {}))
+    }
+}
+
+impl Api {
+    fn model(&self, model: &Model, fleet: &Fleet) -> v1::Model {
+        let facts = &model.facts;
+        let demand = self.need_of_model(model);
+        let unavailable_because = match &model.availability {
+            Availability::Available => String::new(),
+            Availability::Unavailable(why) => why.clone(),
+        };
+        v1::Model {
+            id: model.id.to_string(),
+            path: model.path.display().to_string(),
+            files: model
+                .files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect(),
+            mmproj: model.mmproj.as_ref().map(|file| file.display().to_string()),
+            size_bytes: model.size_bytes,
+            tier: tier(model.tier()).into(),
+            quantization: facts.quantization.value.clone(),
+            bits_per_weight: f64::from(facts.milli_bits) / 1000.0,
+            parameters: facts.parameters,
+            kind: kind(facts.kind.value).into(),
+            thinking: model.thinking(),
+            enabled: model.enabled(),
+            architecture: facts.architecture.clone(),
+            context_length: facts.context_length,
+            name: facts.name.clone(),
+            memory_bytes: demand.ram,
+            memory_source: convert::source(demand.source).to_owned(),
+            guesses: guesses(model),
+            overridden: overridden(model),
+            first_seen: Some(convert::timestamp(model.first_seen)),
+            last_seen: Some(convert::timestamp(model.last_seen)),
+            available: model.is_available(),
+            unavailable_because,
+            servers: servers_of(model, fleet),
+        }
+    }
+}
+
+fn guesses(model: &Model) -> Vec<String> {
+    let facts = &model.facts;
+    let said = &model.overrides;
+    let guesses = [
+        ("quantization", facts.quantization.basis.is_guess()),
+        ("kind", facts.kind.basis.is_guess()),
+        (
+            "thinking",
+            facts.thinking.basis.is_guess() && said.thinking.is_none(),
+        ),
+    ];
+    let guesses = guesses.into_iter().filter(|(_, is_guess)| *is_guess);
+    guesses.map(|(fact, _)| fact.to_owned()).collect()
+}
+
+fn overridden(model: &Model) -> Vec<String> {
+    let said = &model.overrides;
+    let said = [
+        ("tier", said.tier.is_some()),
+        ("thinking", said.thinking.is_some()),
+        ("enabled", said.enabled.is_some()),
+    ];
+    let said = said.into_iter().filter(|(_, is_said)| *is_said);
+    said.map(|(fact, _)| fact.to_owned()).collect()
+}
+
+/// The servers of the active profile that are defined with a model.
+fn servers_of(model: &Model, fleet: &Fleet) -> Vec<String> {
+    let rows = fleet.rows.values().map(|(_, row)| &row.definition);
+    let with_model = rows.filter(|server| {
+        let meant = &server.launch.model;
+        meant.id.as_deref() == Some(model.id.as_str())
+            || meant
+                .file
+                .as_ref()
+                .is_ok_and(|file| model.files.contains(file))
+    });
+    with_model.map(|server| server.name.to_string()).collect()
+}
+
+/// The model of the registry that somebody means.
+fn known(snapshot: &Snapshot, written: &str) -> Result<Arc<Model>, Status> {
+    match snapshot.find(written, Path::new("/")) {
+        Ok(Found::Model(model)) => Ok(model),
+        Ok(Found::Path(path)) => Err(errors::status(
+            Code::NotFound,
+            "no-such-model",
+            format!("cannot find a model at {}", path.display()),
+        )),
+        Err(why) => Err(error(why.into())),
+    }
+}
+
+fn change(request: &v1::SetModelRequest) -> Result<OverridesChange, Status> {
+    let mut change = OverridesChange::default();
+    if let Some(asked) = request.tier {
+        let tier = tier_asked(asked)?.ok_or_else(|| errors::invalid("the tier is missing"))?;
+        change.tier = Change::Set(tier);
+    }
+    if let Some(thinking) = request.thinking {
+        change.thinking = Change::Set(thinking);
+    }
+    if let Some(enabled) = request.enabled {
+        change.enabled = Change::Set(enabled);
+    }
+    for fact in &request.reset {
+        match fact.as_str() {
+            "tier" => change.tier = Change::Reset,
+            "thinking" => change.thinking = Change::Reset,
+            "enabled" => change.enabled = Change::Reset,
+            other => {
+                return Err(errors::invalid(format!(
+                    "cannot reset {other:?}: write tier, thinking or enabled"
+                )));
+            }
+        }
+    }
+    Ok(change)
+}
+
+fn tier_asked(asked: i32) -> Result<Option<Tier>, Status> {
+    match v1::ModelTier::try_from(asked) {
+        Ok(v1::ModelTier::Unspecified) => Ok(None),
+        Ok(v1::ModelTier::Fast) => Ok(Some(Tier::Fast)),
+        Ok(v1::ModelTier::Balanced) => Ok(Some(Tier::Balanced)),
+        Ok(v1::ModelTier::Powerful) => Ok(Some(Tier::Powerful)),
+        Err(_) => Err(errors::invalid(format!(
+            "there is no tier of number {asked}"
+        ))),
+    }
+}
+
+fn tier(tier: Tier) -> v1::ModelTier {
+    match tier {
+        Tier::Fast => v1::ModelTier::Fast,
+        Tier::Balanced => v1::ModelTier::Balanced,
+        Tier::Powerful => v1::ModelTier::Powerful,
+    }
+}
+
+fn kind(kind: Kind) -> v1::ModelKind {
+    match kind {
+        Kind::Chat => v1::ModelKind::Chat,
+        Kind::Embedding => v1::ModelKind::Embedding,
+        Kind::Rerank => v1::ModelKind::Rerank,
+        Kind::Vision => v1::ModelKind::Vision,
+    }
+}
+
+fn error(error: RegistryError) -> Status {
+    let (code, reason) = match &error {
+        RegistryError::NotFound(NotFound::NoSuchModel { .. }) => (Code::NotFound, "no-such-model"),
+        RegistryError::NotFound(NotFound::Ambiguous { .. }) => {
+            (Code::FailedPrecondition, "ambiguous-model")
+        }
+        RegistryError::Exists { .. } => (Code::AlreadyExists, "model-exists"),
+        RegistryError::BadName(_) => (Code::InvalidArgument, "invalid-argument"),
+        RegistryError::NotAModel { .. } => (Code::InvalidArgument, "not-a-model"),
+        RegistryError::OutsideScanPaths { .. } => (Code::InvalidArgument, "outside-scan-paths"),
+        RegistryError::Busy => (Code::ResourceExhausted, "busy"),
+        RegistryError::ShuttingDown => (Code::Unavailable, "shutting-down"),
+    };
+    errors::status(code, reason, error.to_string())
+}
