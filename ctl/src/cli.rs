@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::apply::ApplyArgs;
+use crate::commands::check::CheckArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::daemon::DaemonArgs;
 use crate::commands::diff::DiffArgs;
@@ -14,6 +15,7 @@ use crate::commands::explain::ExplainArgs;
 use crate::commands::history::HistoryArgs;
 use crate::commands::logs::LogsArgs;
 use crate::commands::models::ModelsArgs;
+use crate::commands::ports::PortsArgs;
 use crate::commands::profiles::ProfilesArgs;
 use crate::commands::reload::PlanArgs;
 use crate::commands::restore::RestoreArgs;
@@ -96,6 +98,10 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Writes files of an earlier generation back, and applies nothing
     Restore(RestoreArgs),
+    /// Tells what is wrong, or will be, with or without magid
+    Check(CheckArgs),
+    /// Shows every port: whose it is, and who listens there
+    Ports(PortsArgs),
     /// Prints the output of a server
     Logs(LogsArgs),
     /// Prints what happened
@@ -203,6 +209,9 @@ mod tests {
             "rollback 6 --dry-run -v",
             "restore 6",
             "restore 6 magid.toml --dry-run",
+            "check --critical --live",
+            "check production ./magid.toml --config /x/magid.toml",
+            "ports --config /x/magid.toml",
             "logs alpha -f -n 100",
             "logs alpha --incarnation 4",
             "events -f -n 5 alpha",
@@ -264,7 +273,7 @@ mod tests {
 
     #[test]
     fn commands_that_do_not_exist_yet_are_refused() {
-        for line in ["run x", "check", "ports", "daemon upgrade"] {
+        for line in ["run x", "daemon upgrade"] {
             assert_eq!(
                 parse(line).unwrap_err(),
                 ErrorKind::InvalidSubcommand,

@@ -77,6 +77,9 @@ pub(crate) enum Failure {
     /// A document cannot be printed before its end, and this one has none.
     #[error("cannot print one JSON document that never ends: use -o jsonl")]
     EndlessDocument,
+    /// What was asked of the machine takes too long.
+    #[error("cannot wait longer: a file system, a program or magid does not answer")]
+    Late,
     /// Results could not be written.
     #[error("cannot write to stdout: {0}")]
     Output(io::Error),
@@ -187,6 +190,7 @@ impl Failure {
             Self::Rpc(status) => rpc_exit_status(status),
             Self::NoSuchServer { .. } => ExitStatus::NoSuchThing,
             Self::EndlessDocument => ExitStatus::Usage,
+            Self::Late => ExitStatus::Busy,
         }
     }
 
@@ -212,6 +216,7 @@ impl Failure {
             | Self::Output(_)
             | Self::NoSuchServer { .. }
             | Self::StreamEnded
+            | Self::Late
             | Self::EndlessDocument => None,
         }
     }
@@ -226,6 +231,7 @@ impl Failure {
             | Self::StreamEnded
             | Self::EndlessDocument
             | Self::Input { .. }
+            | Self::Late
             | Self::Output(_) => false,
         }
     }

@@ -32,6 +32,7 @@
 
 pub mod api;
 mod blocking;
+pub mod check;
 pub mod config;
 pub mod daemon;
 pub mod files;

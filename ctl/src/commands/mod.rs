@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod apply;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod diff;
@@ -9,6 +10,7 @@ pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod logs;
 pub(crate) mod models;
+pub(crate) mod ports;
 pub(crate) mod profiles;
 pub(crate) mod reload;
 pub(crate) mod restart;
@@ -20,6 +22,7 @@ pub(crate) mod stop;
 
 mod change;
 mod follow;
+mod subject;
 mod waiting;
 mod watch;
 
@@ -46,6 +49,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitStatus, Failure> {
         Command::Diff(args) => diff::run(&connect().await?, args, output).await,
         Command::Rollback(args) => rollback::run(&connect().await?, args, output).await,
         Command::Restore(args) => restore::run(&connect().await?, args, output).await,
+        Command::Check(args) => check::run(cli.global.socket.as_deref(), args, output).await,
+        Command::Ports(args) => ports::run(cli.global.socket.as_deref(), args, output).await,
         Command::Logs(args) => logs::run(&connect().await?, args, output).await,
         Command::Events(args) => events::run(&connect().await?, args, output).await,
         Command::Daemon(args) => daemon::run(&connect().await?, args, output).await,

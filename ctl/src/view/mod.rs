@@ -4,6 +4,7 @@
 //! `docs/json.md`: camelCase, times in RFC 3339, and what is absent is `null`, never missing. Tables
 //! are made from the same values. The generated messages go no further than the `From`s here.
 
+mod check;
 mod config;
 mod fleet;
 mod generation;
@@ -15,6 +16,7 @@ mod server;
 
 use jiff::Timestamp;
 
+pub(crate) use check::{Finding, Level, Port, Ports, Report};
 pub(crate) use config::{Config, ConfigState, Diagnostic};
 pub(crate) use fleet::{Change, Servers, Status, Version};
 pub(crate) use generation::{Diff, Generation, Generations, Pruned, Restored, Verified};

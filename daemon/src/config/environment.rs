@@ -39,6 +39,17 @@ impl Environment {
             .filter(|value| !value.trim().is_empty())
     }
 
+    /// All variables.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The same with another value of one variable.
+    pub fn with(mut self, variable: &str, value: String) -> Self {
+        self.0.insert(variable.to_owned(), value);
+        self
+    }
+
     /// The value of the first of `variables` that is set.
     pub fn first(&self, variables: &[&'static str]) -> Option<(&'static str, &str)> {
         variables

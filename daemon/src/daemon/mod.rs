@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use arguments::Arguments;
+pub(crate) use prepare::records;
 
 use crate::api::{self, About, Api, ListenError, Watchers};
 use crate::config::{Diagnostic, Environment, SourceFile};

@@ -114,7 +114,7 @@ fn make_folder(what: &'static str, path: &Path) -> Result<(), DaemonError> {
 }
 
 /// The folder of the records of incarnations.
-pub(super) fn records(state_dir: &Path) -> PathBuf {
+pub(crate) fn records(state_dir: &Path) -> PathBuf {
     state_dir.join("servers")
 }
 

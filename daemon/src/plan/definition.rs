@@ -10,6 +10,10 @@ use crate::gguf::Facts;
 use crate::lifecycle::Policy;
 use crate::name::{Alias, ServerName};
 
+/// What magid adds to every command line of its own: the web page of llama-server would be open beside
+/// our access rules; metrics and slots are what supervision looks at; colours have no place in a file.
+pub const OWN_FLAGS: [&str; 5] = ["--no-ui", "--metrics", "--slots", "--log-colors", "off"];
+
 /// A server of the active profile, with all defaults filled in and all files looked up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
@@ -111,9 +115,6 @@ impl Launch {
     }
 
     /// The arguments of an incarnation that listens on `port`, without the program's name.
-    ///
-    /// The flags that magid adds of its own: the web page of llama-server would be open beside our
-    /// access rules; metrics and slots are what supervision looks at; colours have no place in a file.
     pub fn command_line(
         &self,
         name: &ServerName,
@@ -130,8 +131,7 @@ impl Launch {
             "--port".to_owned(),
             port.to_string(),
         ];
-        let own = ["--no-ui", "--metrics", "--slots", "--log-colors", "off"];
-        line.extend(own.map(str::to_owned));
+        line.extend(OWN_FLAGS.map(str::to_owned));
         line.extend(self.arguments.iter().cloned());
         line
     }

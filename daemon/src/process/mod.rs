@@ -36,6 +36,7 @@ pub mod usage;
 pub use handle::{Process, Signal};
 pub use identity::{Identity, Token, boot_id};
 pub use scanner::Scanner;
+pub(crate) use spawn::is_withheld;
 pub use spawn::{ExecStage, SpawnError, SpawnRequest, TOKEN_VARIABLE, spawn};
 pub use survivors::find_survivors;
 pub use tree::{Member, Obstacle, Scope, Tree};

@@ -7,10 +7,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -148,15 +148,42 @@ async fn ask(
     path: &str,
     api_key: Option<&str>,
 ) -> Result<(StatusCode, Bytes), ProbeError> {
-    timeout(limit, exchange(address, path, api_key))
+    let mut request = Request::get(path);
+    if let Some(key) = api_key {
+        request = request.header(AUTHORIZATION, format!("Bearer {key}"));
+    }
+    let request = request.body(Full::default()).map_err(broken)?;
+    timeout(limit, exchange(address, request))
         .await
         .unwrap_or(Err(ProbeError::TimedOut(limit)))
 }
 
+/// Posts a JSON document to an endpoint for requests, which may take as long as the model needs.
+///
+/// # Errors
+///
+/// Says why there is no answer, or none that is a success.
+pub async fn post(
+    address: SocketAddr,
+    limit: Duration,
+    path: &str,
+    document: String,
+) -> Result<(), ProbeError> {
+    let request = Request::post(path)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::from(document))
+        .map_err(broken)?;
+    match timeout(limit, exchange(address, request)).await {
+        Ok(Ok((StatusCode::OK, _))) => Ok(()),
+        Ok(Ok((status, _))) => Err(ProbeError::Status(status.as_u16())),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ProbeError::TimedOut(limit)),
+    }
+}
+
 async fn exchange(
     address: SocketAddr,
-    path: &str,
-    api_key: Option<&str>,
+    mut request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), ProbeError> {
     let stream = TcpStream::connect(address)
         .await
@@ -167,13 +194,10 @@ async fn exchange(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    let mut request = Request::get(path)
-        .header(HOST, address.to_string())
-        .header(CONNECTION, "close");
-    if let Some(key) = api_key {
-        request = request.header(AUTHORIZATION, format!("Bearer {key}"));
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(broken)?;
+    let host = HeaderValue::try_from(address.to_string()).map_err(broken)?;
+    request.headers_mut().insert(HOST, host);
+    let close = HeaderValue::from_static("close");
+    request.headers_mut().insert(CONNECTION, close);
     let answer = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();

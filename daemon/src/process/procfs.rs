@@ -143,8 +143,34 @@ pub(crate) fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]
         .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
+/// The variables that `pid` was started with, as far as they are text.
+///
+/// # Errors
+///
+/// If the process is gone, or is another user's.
+pub(crate) fn environment_of(pid: u32) -> io::Result<Vec<(String, String)>> {
+    let bytes = environment(pid)?;
+    let entries = bytes.split(|&byte| byte == 0);
+    let variable = |entry: &[u8]| {
+        let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    Ok(entries.filter_map(variable).collect())
+}
+
+/// The words that `pid` was started with, its own name first.
+///
+/// # Errors
+///
+/// If the process is gone.
+pub(crate) fn command_line_of(pid: u32) -> io::Result<Vec<String>> {
+    let text = text(format!("/proc/{pid}/cmdline"))?;
+    let words = text.strip_suffix('\0').unwrap_or(&text).split('\0');
+    Ok(words.map(str::to_owned).collect())
+}
+
 /// Reads a small file of `/proc` as text.
-pub(super) fn text(path: impl AsRef<Path>) -> io::Result<String> {
+pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read(path, SMALL)?).into_owned())
 }
 

@@ -5,7 +5,7 @@
 //! answers on an endpoint is the incarnation itself: llama-server binds with `SO_REUSEPORT`, so two of
 //! them can listen on one port, and each answers half of the requests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -84,6 +84,35 @@ pub fn listeners(address: IpAddr, port: u16) -> io::Result<Vec<Socket>> {
     sockets(|socket| {
         socket.state == LISTEN && socket.local.port() == port && covers(socket.local.ip())
     })
+}
+
+/// All sockets that accept connections.
+///
+/// # Errors
+///
+/// If a table cannot be read or has an unknown form.
+pub fn listening() -> io::Result<Vec<Socket>> {
+    sockets(|socket| socket.state == LISTEN)
+}
+
+/// Who holds each of these sockets, by inode, as far as we may see it. Blocks for one read of all of
+/// `/proc`.
+///
+/// # Errors
+///
+/// If `/proc` cannot be read.
+pub fn holders(wanted: &BTreeSet<u64>) -> io::Result<BTreeMap<u64, Holder>> {
+    let mut found = BTreeMap::new();
+    for stat in procfs::processes()? {
+        let held = held_by(stat.pid).unwrap_or_default();
+        for inode in held.into_iter().filter(|inode| wanted.contains(inode)) {
+            found.entry(inode).or_insert_with(|| Holder {
+                pid: Some(stat.pid),
+                command: Some(stat.comm.to_string()),
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// The connections to `port` that are open, seen from the side that listened.

@@ -229,7 +229,7 @@ fn command(request: SpawnRequest) -> io::Result<Command> {
 
 /// Whether a variable of magid's own environment is kept from its children: those that override what
 /// magid says in argv, those that carry secrets, and those of systemd that are meant for magid.
-fn is_withheld(name: &OsStr) -> bool {
+pub(crate) fn is_withheld(name: &OsStr) -> bool {
     const PREFIXES: [&str; 6] = [
         "LLAMA_ARG_",
         "LLAMA_SERVER_",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The program that a path or a name stands for: a name is looked up in `PATH`. What cannot be found
 /// stays as it is, and fails when it is run.
-pub(super) fn program(written: &Path, search_path: Option<&str>) -> PathBuf {
+pub(crate) fn program(written: &Path, search_path: Option<&str>) -> PathBuf {
     if written.components().count() != 1 || written.is_absolute() {
         return written.to_path_buf();
     }

@@ -13,10 +13,10 @@
 mod change;
 mod define;
 mod history;
-mod lookup;
+pub(crate) mod lookup;
 mod owner;
 mod profiles;
-mod read;
+pub(crate) mod read;
 mod status;
 
 use std::path::PathBuf;

@@ -17,24 +17,24 @@ use crate::plan::{Definition, Launch};
 use crate::registry::Snapshot;
 
 /// What reading starts from.
-pub(super) struct Inputs {
-    pub(super) locations: Locations,
-    pub(super) environment: Environment,
-    pub(super) scan_paths: Vec<PathBuf>,
+pub(crate) struct Inputs {
+    pub(crate) locations: Locations,
+    pub(crate) environment: Environment,
+    pub(crate) scan_paths: Vec<PathBuf>,
     /// What magid.toml said when it was last right: a profile is read even if magid.toml is wrong, so
     /// that all errors are told at once.
-    pub(super) last_good: DaemonConfig,
+    pub(crate) last_good: DaemonConfig,
     /// The models that there are.
-    pub(super) models: Arc<Snapshot>,
+    pub(crate) models: Arc<Snapshot>,
     /// Which profile is meant.
-    pub(super) choice: Choice,
+    pub(crate) choice: Choice,
     /// Texts of a generation, to be taken in place of those of the files.
-    pub(super) instead: Option<Instead>,
+    pub(crate) instead: Option<Instead>,
 }
 
 /// Which profile is meant.
 #[derive(Clone, Debug)]
-pub(super) enum Choice {
+pub(crate) enum Choice {
     /// The one that is active: by what was activated last, or by a variable or a key that changed since.
     Active(Option<Activation>),
     /// The one that is to be activated.
@@ -43,45 +43,45 @@ pub(super) enum Choice {
 
 /// Texts of a generation, to be taken in place of those of the files.
 #[derive(Clone, Debug)]
-pub(super) struct Instead {
-    pub(super) content: generations::Content,
+pub(crate) struct Instead {
+    pub(crate) content: generations::Content,
     /// Whether magid.toml is meant too.
-    pub(super) with_daemon: bool,
+    pub(crate) with_daemon: bool,
 }
 
 /// What a configuration consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Content {
+pub(crate) struct Content {
     /// The name of the profile that was asked for, whether there is one or not.
     asked: String,
     /// The texts.
-    pub(super) files: generations::Content,
+    pub(crate) files: generations::Content,
     /// What is told of profiles that are not active.
     inactive: Vec<Told>,
     /// What was found for each server: a binary or a model that comes is a change as good as an edit.
-    pub(super) found: BTreeMap<ServerName, Launch>,
+    pub(crate) found: BTreeMap<ServerName, Launch>,
 }
 
 /// What reading has brought.
 #[derive(Debug)]
-pub(super) struct Read {
-    pub(super) content: Content,
+pub(crate) struct Read {
+    pub(crate) content: Content,
     /// magid.toml, if it is right.
-    pub(super) daemon: Option<DaemonConfig>,
+    pub(crate) daemon: Option<DaemonConfig>,
     /// The name of the active profile, if there is one.
-    pub(super) profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// What that profile is for.
-    pub(super) description: Option<String>,
-    pub(super) definitions: BTreeMap<ServerName, Definition>,
-    pub(super) errors: Vec<Told>,
-    pub(super) warnings: Vec<Told>,
-    pub(super) overridden: Vec<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) definitions: BTreeMap<ServerName, Definition>,
+    pub(crate) errors: Vec<Told>,
+    pub(crate) warnings: Vec<Told>,
+    pub(crate) overridden: Vec<String>,
     /// What is to be stored about which profile is active, once it is applied.
-    pub(super) activation: Option<Activation>,
+    pub(crate) activation: Option<Activation>,
     /// Folders in which a model that is missing may turn up.
-    pub(super) awaited: Vec<PathBuf>,
+    pub(crate) awaited: Vec<PathBuf>,
     sources: Vec<SourceFile>,
-    pub(super) models_at: BTreeMap<ServerName, Origin>,
+    pub(crate) models_at: BTreeMap<ServerName, Origin>,
 }
 
 impl Content {
@@ -92,7 +92,7 @@ impl Content {
 
     /// Whether there is a profile with something in it. An editor that saves may leave it missing or
     /// empty for a moment, so such a change is left to somebody who asks for it.
-    pub(super) fn may_be_applied_by_an_event(&self) -> bool {
+    pub(crate) fn may_be_applied_by_an_event(&self) -> bool {
         match &self.files.profile {
             Some(ActiveProfile {
                 file: Some(file), ..
@@ -103,7 +103,7 @@ impl Content {
     }
 
     /// What to tell of a change that is not applied by an event.
-    pub(super) fn withheld(&self) -> Option<Told> {
+    pub(crate) fn withheld(&self) -> Option<Told> {
         if self.may_be_applied_by_an_event() {
             return None;
         }
@@ -118,13 +118,13 @@ impl Content {
 
 impl Read {
     /// Whether a model of a server was not found that a scan may find.
-    pub(super) fn misses_a_model(&self) -> bool {
+    pub(crate) fn misses_a_model(&self) -> bool {
         let mut models = self.definitions.values().map(|server| &server.launch.model);
         models.any(|model| model.file.is_err() && !model.written.contains('/'))
     }
 
     /// A reading that did not come to an end.
-    pub(super) fn failed(why: &str) -> Self {
+    pub(crate) fn failed(why: &str) -> Self {
         let error = Diagnostic::error(format!("cannot read the configuration: {why}"), "");
         let mut read = Self::empty();
         read.errors.push(Told::new(&error, &[]));
@@ -154,7 +154,7 @@ impl Read {
     }
 
     /// Tells of models that are missing, each at its place.
-    pub(super) fn missing_models(&self, missing: &[(ServerName, String)]) -> Vec<Told> {
+    pub(crate) fn missing_models(&self, missing: &[(ServerName, String)]) -> Vec<Told> {
         let tell = |(server, why): &(ServerName, String)| {
             let message = format!("cannot find the model of server {server}: {why}");
             let error =
@@ -168,13 +168,13 @@ impl Read {
         missing.iter().map(tell).collect()
     }
 
-    pub(super) fn fail(&mut self, diagnostics: &[Diagnostic]) {
+    pub(crate) fn fail(&mut self, diagnostics: &[Diagnostic]) {
         let told = diagnostics.iter().map(|d| Told::new(d, &self.sources));
         let told: Vec<_> = told.collect();
         self.errors.extend(told);
     }
 
-    pub(super) fn warn(&mut self, diagnostics: &[Diagnostic]) {
+    pub(crate) fn warn(&mut self, diagnostics: &[Diagnostic]) {
         let told = diagnostics.iter().map(|d| Told::new(d, &self.sources));
         let told: Vec<_> = told.collect();
         self.warnings.extend(told);
@@ -182,7 +182,7 @@ impl Read {
 }
 
 /// Reads and validates everything. Blocks.
-pub(super) fn read(inputs: &Inputs) -> Read {
+pub(crate) fn read(inputs: &Inputs) -> Read {
     let mut read = Read::empty();
     let mut daemon = read_daemon(inputs, &mut read);
     if let Some(daemon) = &mut daemon
@@ -205,7 +205,7 @@ pub(super) fn read(inputs: &Inputs) -> Read {
 }
 
 /// Reads one profile with magid.toml as it is in force. Blocks.
-pub(super) fn preview(inputs: &Inputs, name: &str) -> Read {
+pub(crate) fn preview(inputs: &Inputs, name: &str) -> Read {
     let mut read = Read::empty();
     if let Some(profile) = read_profile(name, &inputs.last_good, inputs, &mut read) {
         define(&profile, &inputs.last_good, inputs, &mut read);
@@ -252,7 +252,7 @@ fn activation(profile: &str, daemon: &DaemonConfig) -> Activation {
 }
 
 /// The file of a profile.
-pub(super) fn profile_path(daemon: &DaemonConfig, name: &str) -> PathBuf {
+pub(crate) fn profile_path(daemon: &DaemonConfig, name: &str) -> PathBuf {
     daemon.profiles_dir.join(format!("{name}.toml"))
 }
 
@@ -385,7 +385,7 @@ fn no_profile(daemon: &DaemonConfig, path: &Path) -> Diagnostic {
 }
 
 /// Reads a file. None: there is none.
-pub(super) fn source(path: &Path) -> Result<Option<SourceFile>, Diagnostic> {
+pub(crate) fn source(path: &Path) -> Result<Option<SourceFile>, Diagnostic> {
     match read_stable(path, MAX_FILE_SIZE as u64) {
         Ok(text) => Ok(Some(SourceFile {
             path: path.to_path_buf(),
