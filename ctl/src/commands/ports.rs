@@ -136,6 +136,13 @@ mod tests {
             row(9000, 9000, Some("gamma"), PortState::Reserved),
         ];
         let ports: Vec<_> = rows.into_iter().map(Port::from).collect();
-        insta::assert_snapshot!(render(&ports, 100, false).join("\n"), @"");
+        insta::assert_snapshot!(render(&ports, 100, false).join("\n"), @"
+        PORT       OWNER  PROTOCOL  REQUIRED  HEALTH                        STATE
+        8080       alpha  http      required  http://127.0.0.1:8080/health  listening: alpha, pid 4711
+        8081       beta   http      required  http://127.0.0.1:8081/health  held by nginx, pid 812
+            conflict: server beta cannot listen: nginx (pid 812) does
+        8082-8099  -      http      optional  -                             free
+        9000       gamma  http      required  http://127.0.0.1:9000/health  reserved
+        ");
     }
 }

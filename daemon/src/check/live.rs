@@ -7,13 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::finding::{Check, Finding};
 use crate::process::probe::{self, ProbeError};
+use crate::text::one_line;
 
 /// How long one server may take for a token. One that is busy for longer is told as such.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -60,7 +62,7 @@ impl Purpose {
     fn request(self) -> (&'static str, String) {
         let (path, document) = match self {
             Self::Text => ("/completion", json!({ "prompt": "Hi", "n_predict": 1 })),
-            Self::Embedding => ("/v1/embeddings", json!({ "input": "Hi" })),
+            Self::Embedding => ("/embedding", json!({ "content": "Hi" })),
             Self::Reranking => ("/v1/rerank", json!({ "query": "Hi", "documents": ["Hi"] })),
         };
         (path, document.to_string())
@@ -104,28 +106,41 @@ async fn ask(target: Target, latest: Instant) -> Finding {
     judge(&target, &answer, began.elapsed())
 }
 
-fn judge(target: &Target, answer: &Result<(), ProbeError>, took: Duration) -> Finding {
+fn judge(target: &Target, answer: &Result<(u16, Bytes), ProbeError>, took: Duration) -> Finding {
     let Target {
         server, purpose, ..
     } = target;
     let (article, product) = purpose.product();
-    let Err(error) = answer else {
-        let what = format!(
-            "{server} made {article} {product} in {} ms",
-            took.as_millis()
-        );
-        return Finding::ok(Check::Live, what);
+    let failed = |why: String| {
+        let finding = Finding::error(Check::Live, format!("{server} made no {product}"));
+        finding
+            .because(why)
+            .help(format!("`magictl logs {server}` may tell more"))
     };
-    let what = format!("{server} made no {product}");
-    let finding = Finding::error(Check::Live, what).because(error.to_string());
-    match error {
-        ProbeError::TimedOut(_) => finding.help(format!(
-            "it is busy, or it hangs: `magictl explain {server}` and `magictl logs {server}` tell"
-        )),
-        ProbeError::Refused | ProbeError::Status(_) | ProbeError::Broken(_) => {
-            finding.help(format!("`magictl logs {server}`"))
+    match answer {
+        Ok((200, _)) => {
+            let what = format!(
+                "{server} made {article} {product} in {} ms",
+                took.as_millis()
+            );
+            Finding::ok(Check::Live, what)
+        }
+        Ok((status, body)) => failed(format!("HTTP status {status}{}", complaint(body))),
+        Err(ProbeError::TimedOut(limit)) => failed(format!(
+            "it is busy, or it hangs: no answer within {LIMIT:?}"
+        ))
+        .help(format!("`magictl explain {server}` tells what it does")),
+        Err(error @ (ProbeError::Refused | ProbeError::Status(_) | ProbeError::Broken(_))) => {
+            failed(error.to_string())
         }
     }
+}
+
+/// What llama-server says of a request that it refuses, with the punctuation in front.
+fn complaint(body: &[u8]) -> String {
+    let document = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let message = document["error"]["message"].as_str();
+    message.map_or_else(String::new, |message| format!(": {}", one_line(message)))
 }
 
 #[cfg(test)]
@@ -162,9 +177,22 @@ mod tests {
         let late = Err(ProbeError::TimedOut(LIMIT));
         let finding = judge(&target(Purpose::Embedding), &late, LIMIT);
         assert_eq!(finding.what, "x made no embedding");
-        assert!(finding.help.contains("busy"));
-        let took = Duration::from_millis(7);
-        let what = judge(&target(Purpose::Reranking), &Ok(()), took).what;
-        assert_eq!(what, "x made a rank in 7 ms");
+        assert!(finding.why.contains("busy"));
+    }
+
+    #[test]
+    fn an_answer_is_told_with_its_time_or_with_what_it_complains_of() {
+        let judged = |status: u16, body: &'static str| {
+            let answer = Ok((status, Bytes::from(body)));
+            judge(
+                &target(Purpose::Reranking),
+                &answer,
+                Duration::from_millis(7),
+            )
+        };
+        assert_eq!(judged(200, "").what, "x made a rank in 7 ms");
+        let refused = judged(501, "{\"error\": {\"message\": \"no rank\"}}");
+        assert_eq!(refused.why, "HTTP status 501: no rank");
+        assert_eq!(judged(500, "<html>").why, "HTTP status 500");
     }
 }

@@ -159,24 +159,23 @@ async fn ask(
 }
 
 /// Posts a JSON document to an endpoint for requests, which may take as long as the model needs.
+/// Gives the HTTP status and the body.
 ///
 /// # Errors
 ///
-/// Says why there is no answer, or none that is a success.
+/// Says why there is no answer.
 pub async fn post(
     address: SocketAddr,
     limit: Duration,
     path: &str,
     document: String,
-) -> Result<(), ProbeError> {
+) -> Result<(u16, Bytes), ProbeError> {
     let request = Request::post(path)
         .header(CONTENT_TYPE, "application/json")
         .body(Full::from(document))
         .map_err(broken)?;
     match timeout(limit, exchange(address, request)).await {
-        Ok(Ok((StatusCode::OK, _))) => Ok(()),
-        Ok(Ok((status, _))) => Err(ProbeError::Status(status.as_u16())),
-        Ok(Err(error)) => Err(error),
+        Ok(answer) => answer.map(|(status, body)| (status.as_u16(), body)),
         Err(_) => Err(ProbeError::TimedOut(limit)),
     }
 }
