@@ -126,7 +126,7 @@ fn judge(target: &Target, answer: &Result<(u16, Bytes), ProbeError>, took: Durat
             Finding::ok(Check::Live, what)
         }
         Ok((status, body)) => failed(format!("HTTP status {status}{}", complaint(body))),
-        Err(ProbeError::TimedOut(limit)) => failed(format!(
+        Err(ProbeError::TimedOut(_)) => failed(format!(
             "it is busy, or it hangs: no answer within {LIMIT:?}"
         ))
         .help(format!("`magictl explain {server}` tells what it does")),
