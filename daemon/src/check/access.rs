@@ -118,6 +118,12 @@ impl Way {
         Err(io::Error::other("it leads through too many symlinks"))
     }
 
+    /// Whether it ends where there is nothing more, and not where we may not look.
+    pub(super) fn is_missing(&self) -> bool {
+        let broken = self.broken.as_ref();
+        broken.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// What keeps `account` from doing `wanted` to the end of the way.
     pub(super) fn obstacles(&self, account: &Account, wanted: u32) -> Vec<(Step, u32)> {
         let folders = self.folders.iter().map(|folder| (folder, EXECUTE));

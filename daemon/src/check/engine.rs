@@ -5,7 +5,7 @@
 //! magid runs as, since those who may edit a profile choose the program.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{EXECUTE, Way, remedy};
 use super::facts::Facts;
-use super::finding::{Check, Finding, Place};
+use super::finding::{Check, Finding, Level, Place};
 use super::flags::{Flags, Misfit};
 use super::words::names;
 use crate::files;
@@ -71,6 +71,8 @@ struct Remembered {
 /// Why a program is no llama-server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unfit {
+    /// Skipped, if it cannot be told from here.
+    level: Level,
     why: String,
     help: String,
 }
@@ -92,7 +94,7 @@ pub(super) fn present(facts: &Facts) -> Vec<Finding> {
                 false => format!(" for {}", names(users.iter().map(|user| &user.name))),
             };
             let what = format!("cannot run {}{servers}", path.display());
-            Finding::error(Check::LlamaServer, what)
+            Finding::new(Check::LlamaServer, unfit.level, what)
                 .because(&*unfit.why)
                 .help(&*unfit.help)
                 .at(users
@@ -258,8 +260,14 @@ fn runnable(engine: &Path, facts: &Facts) -> Result<Stamp, Unfit> {
             remedy(&facts.account, &obstacles, facts.has_program("setfacl")),
         ));
     }
-    let meta =
-        std::fs::metadata(engine).map_err(|error| Unfit::new(error.to_string(), set_path))?;
+    let meta = std::fs::metadata(engine).map_err(|error| Unfit {
+        level: match error.kind() {
+            // Closed to us, and not to magid.
+            ErrorKind::PermissionDenied => Level::Skipped,
+            _ => Level::Error,
+        },
+        ..Unfit::new(error.to_string(), set_path)
+    })?;
     if !meta.is_file() {
         return Err(Unfit::new("it is not a file", set_path));
     }
@@ -336,6 +344,7 @@ fn output(engine: &Path, argument: &str, facts: &Facts) -> Result<String, Unfit>
 impl Unfit {
     fn new(why: impl Into<String>, help: impl Into<String>) -> Self {
         Self {
+            level: Level::Error,
             why: why.into(),
             help: help.into(),
         }

@@ -157,7 +157,7 @@ impl Finding {
         Self::new(check, Level::Error, what)
     }
 
-    fn new(check: Check, level: Level, what: impl Into<String>) -> Self {
+    pub(super) fn new(check: Check, level: Level, what: impl Into<String>) -> Self {
         Self {
             check,
             level,

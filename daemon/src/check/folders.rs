@@ -65,8 +65,8 @@ fn judge_folder(
     let obstacles = match (&way.end, usage) {
         (Some(_), _) => way.obstacles(account, wanted),
         // It will be made in the last folder that is there.
-        (None, Use::Own) => cannot_make(way, account),
-        (None, Use::Read) => Vec::new(),
+        (None, Use::Own) if way.is_missing() => cannot_make(way, account),
+        (None, Use::Own | Use::Read) => way.obstacles(account, 0),
     };
     if !obstacles.is_empty() {
         let is_there = way.end.is_some();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::access::{READ, Step, Way, remedy};
+use super::access::{EXECUTE, READ, Step, Way, remedy};
 use super::account::Account;
 use super::facts::Facts;
 use super::finding::{Check, Finding, Level};
@@ -30,55 +30,66 @@ pub(super) fn models(facts: &Facts) -> Vec<Finding> {
         .collect()
 }
 
-/// The user that magid runs as may read them.
+/// The user that magid runs as may read them, and list the folders that they are looked for in.
 pub(super) fn model_access(facts: &Facts) -> Vec<Finding> {
     let account = &facts.account;
-    // Servers whose models have the same obstacles are told together.
-    let mut found: BTreeMap<Vec<(Step, u32)>, Vec<String>> = BTreeMap::new();
+    // What has the same obstacles is told together.
+    let mut blocking: BTreeMap<Vec<(Step, u32)>, Vec<String>> = BTreeMap::new();
     let mut findings = Vec::new();
-    let mut looked_at = 0;
-    for definition in facts.read.definitions.values() {
-        let Ok(file) = &definition.launch.model.file else {
-            continue;
-        };
-        looked_at += 1;
-        let way = Way::to(file);
-        let obstacles = way.obstacles(account, READ);
+    let wanted = wanted(facts);
+    for (whose, path, rights) in &wanted {
+        let way = Way::to(path);
+        let obstacles = way.obstacles(account, *rights);
         if !obstacles.is_empty() {
-            let servers = found.entry(obstacles).or_default();
-            servers.push(definition.name.to_string());
-        } else if let Some(error) = &way.broken {
-            findings.push(unknown(file, error));
+            blocking.entry(obstacles).or_default().push(whose.clone());
+        } else if let Some(error) = way.broken.as_ref().filter(|_| !way.is_missing()) {
+            findings.push(unknown(path, error));
         }
     }
     let has_setfacl = facts.has_program("setfacl");
-    let told = found
-        .iter()
-        .map(|(obstacles, servers)| blocked(account, obstacles, servers, has_setfacl));
-    findings.extend(told);
+    let told =
+        |(obstacles, whose): (&Vec<_>, &Vec<_>)| blocked(account, obstacles, whose, has_setfacl);
+    findings.extend(blocking.iter().map(told));
     if findings.is_empty() {
-        let what = format!("{} may read {}", account.name, count(looked_at, "model"));
+        let what = format!("{} may read what is there", account.name);
         findings.push(Finding::ok(Check::ModelAccess, what));
     }
     findings
 }
 
+/// What has to be read, whose it is, and the rights that takes. A model that is written as a path counts
+/// even if it was not found: who may not look finds nothing.
+fn wanted(facts: &Facts) -> Vec<(String, PathBuf, u32)> {
+    let scan_paths = facts.daemon.scan_paths.iter().map(|scan| {
+        let whose = format!("the models in {}", scan.path.display());
+        (whose, scan.path.clone(), READ | EXECUTE)
+    });
+    let models = facts.read.definitions.values().filter_map(|definition| {
+        let model = &definition.launch.model;
+        let path = match &model.file {
+            Ok(path) => path.clone(),
+            Err(_) if model.written.contains('/') => {
+                let (profile, _) = definition.defined_at.rsplit_once(':')?;
+                Path::new(profile).parent()?.join(&model.written)
+            }
+            Err(_) => return None,
+        };
+        Some((format!("the model of {}", definition.name), path, READ))
+    });
+    scan_paths.chain(models).collect()
+}
+
 fn blocked(
     account: &Account,
     obstacles: &[(Step, u32)],
-    servers: &[String],
+    whose: &[String],
     has_setfacl: bool,
 ) -> Finding {
     let paths = obstacles.iter().map(|(step, _)| step.path.display());
     let what = format!(
-        "{}, as whom magid runs, may not read the {} of {}",
+        "{}, as whom magid runs, may not read {}",
         account.name,
-        if servers.len() == 1 {
-            "model"
-        } else {
-            "models"
-        },
-        names(servers)
+        names(whose)
     );
     Finding::error(Check::ModelAccess, what)
         .because(format!("not let in by {}", names(paths)))
@@ -134,7 +145,7 @@ mod tests {
         let findings = model_access(&facts);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].level, Level::Error);
-        assert!(findings[0].what.contains("x, y"));
+        assert!(findings[0].what.ends_with("the model of x, the model of y"));
         assert!(findings[0].help.ends_with(&folder.display().to_string()));
     }
 }

@@ -1,6 +1,7 @@
 //! The files: each can be read, and what they say of each other holds.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::facts::Facts;
@@ -103,7 +104,13 @@ fn check(file: &File, must_exist: bool, facts: &Facts) -> Vec<Finding> {
     let (File::Daemon(path) | File::Profile { path, .. }) = file;
     let read = match source(path) {
         Ok(read) => read,
-        Err(error) => return vec![told(Level::Error, &error, None)],
+        Err(error) => {
+            let finding = told(Level::Error, &error, None);
+            return vec![match is_closed(path) {
+                true => finding.help("ask as one who may read it: `sudo magictl check`"),
+                false => finding,
+            }];
+        }
     };
     if read.is_none() && (must_exist || facts.subject.config.as_ref() == Some(path)) {
         let missing = Finding::error(Check::Syntax, format!("there is no {}", path.display()));
@@ -128,6 +135,10 @@ fn check(file: &File, must_exist: bool, facts: &Facts) -> Vec<Finding> {
         .iter()
         .map(|diagnostic| told(level, diagnostic, read.as_ref()));
     told.collect()
+}
+
+fn is_closed(path: &Path) -> bool {
+    std::fs::File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 fn told(level: Level, diagnostic: &Diagnostic, source: Option<&SourceFile>) -> Finding {
