@@ -90,7 +90,7 @@ fn state(port: &Port) -> String {
             let known = [port.command.clone(), pid];
             let known: Vec<_> = known.into_iter().flatten().collect();
             match known.is_empty() {
-                true => "held by another user's process".to_owned(),
+                true => "held by a process that cannot be seen".to_owned(),
                 false => format!("held by {}", known.join(", ")),
             }
         }

@@ -10,7 +10,8 @@ use magid::check::{Magid, Running, Subject};
 use tokio::time::timeout;
 
 use crate::client::{Client, read};
-use crate::failure::Failure;
+use crate::failure::{ExitStatus, Failure};
+use crate::output::narrate;
 use crate::view::State;
 
 /// How long a magid that may hang is asked.
@@ -33,7 +34,13 @@ pub(super) async fn reach(socket: Option<&Path>, config: Option<PathBuf>) -> Rea
     };
     let (magid, client) = match asked {
         Ok((client, magid)) => (Some(magid).filter(is_meant), Ok(client)),
-        Err(failure) => (None, Err(failure)),
+        Err(failure) => {
+            // That none is there is nothing to tell: check works without.
+            if failure.exit_status() != ExitStatus::Unreachable {
+                narrate(format_args!("looking without magid: {failure}"));
+            }
+            (None, Err(failure))
+        }
     };
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
