@@ -21,7 +21,6 @@ use crate::secrets::{hide_secret, hide_secrets};
 use crate::supervisor::board::{Fleet, Row};
 use crate::supervisor::fleet::{Ask, AskError, Pending, Selector};
 use crate::supervisor::server::Explanation;
-use crate::text::is_secret;
 
 /// The shortest time between two messages to one watcher. What happens meanwhile is folded into the
 /// next one.

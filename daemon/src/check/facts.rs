@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
 use nix::unistd::Uid;
@@ -11,12 +11,14 @@ use super::account::Account;
 use super::engine::{self, Builds};
 use crate::config::{self, DaemonConfig, Environment, LocationInput, Locations};
 use crate::daemon::{Arguments, records};
-use crate::name::ServerName;
+use crate::generations;
 use crate::process::Identity;
 use crate::process::procfs::{command_line_of, environment_of};
+use crate::registry::{self, RegistryConfig};
 use crate::reload::lookup::program;
-use crate::reload::read::{self, Inputs, Read};
+use crate::reload::read::{self, Choice, Inputs, Read};
 use crate::supervisor::record;
+use crate::supervisor::seat::Seat;
 
 /// What is to be checked, as the one who asks knows it.
 #[derive(Clone, Debug, Default)]
@@ -103,13 +105,27 @@ impl Facts {
         let defaults = config::parse_daemon(None, &nothing, &locations)
             .expect("nothing is wrong with no file and no variables")
             .daemon;
-        let read = read::read(&Inputs {
+        let mut inputs = Inputs {
             locations: locations.clone(),
             environment: with_active_profile(&environment, &subject),
             scan_paths: pid.map(scan_paths).unwrap_or_default(),
             last_good: defaults.clone(),
+            models: Arc::default(),
+            choice: Choice::Active(None),
+            instead: None,
+        };
+        // Where the models are and what was activated, only magid.toml tells.
+        let daemon = read::read(&inputs).daemon.unwrap_or(defaults);
+        let models = registry::survey(&RegistryConfig {
+            scan_paths: daemon.scan_paths.clone(),
+            file: daemon.registry.clone(),
+            tiers: daemon.tiers,
         });
-        let daemon = read.daemon.clone().unwrap_or(defaults);
+        inputs.models = Arc::new(models);
+        if subject.magid.is_none() {
+            inputs.choice = Choice::Active(generations::activated(&daemon.state_dir));
+        }
+        let read = read::read(&inputs);
         let running = match &subject.magid {
             Some(magid) => magid.servers.clone(),
             None => recorded(&daemon.state_dir),
@@ -202,12 +218,12 @@ fn scan_paths(pid: u32) -> Vec<PathBuf> {
 /// The servers that a magid left running, or that one runs which does not answer.
 fn recorded(state_dir: &Path) -> Vec<Running> {
     let records = record::look(&records(state_dir));
-    let running = |(name, record): (ServerName, record::Record)| {
+    let running = |(seat, record): (Seat, record::Record)| {
         let live = record.live?;
         let process = live.process?;
         let is_there = Identity::of(process.pid).ok()? == Some(process.clone());
         is_there.then(|| Running {
-            server: name.to_string(),
+            server: seat.server.to_string(),
             pid: process.pid,
             endpoint: live.endpoint,
             is_ready: false,

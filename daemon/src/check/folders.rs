@@ -7,7 +7,7 @@ use super::account::Account;
 use super::facts::Facts;
 use super::finding::{Check, Finding, Place};
 use super::words::{names, shell_quoted};
-use crate::text::is_secret;
+use crate::secrets::is_secret;
 
 /// What magid does in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -231,6 +231,7 @@ mod tests {
             daemon.active_profile = ActiveProfile {
                 name: "gone".to_owned(),
                 chosen_by,
+                key: None,
             };
             let found = judge_active(&daemon, &["a", "b"], Path::new("/m"));
             assert_eq!(found.level, Level::Error);

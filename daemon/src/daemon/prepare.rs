@@ -16,7 +16,7 @@ use crate::config::{
     self, DaemonConfig, Environment, LocationInput, Locations, MAX_FILE_SIZE, ScanPath, SourceFile,
 };
 use crate::files::{ReadError, read_stable};
-use crate::generations::Store;
+use crate::generations::{self, Store};
 use crate::process::{Process, find_survivors, reaper};
 use crate::supervisor::fleet::Inheritance;
 use crate::supervisor::record::RecordError;
@@ -120,7 +120,7 @@ pub(crate) fn records(state_dir: &Path) -> PathBuf {
 
 /// Opens the store of what was applied.
 pub(super) async fn open_store(state_dir: &Path) -> Result<Store, DaemonError> {
-    let folder = state_dir.join("generations");
+    let folder = state_dir.join(generations::FOLDER);
     let opened = blocking(move || Store::open(&folder)).await;
     match opened {
         Ok(store) => Ok(store?),

@@ -8,8 +8,12 @@
 //! A profile that the variable chose stays chosen only as long as there is the variable; so it is
 //! with the key.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use crate::config::MAX_FILE_SIZE;
+use crate::files;
 use crate::files::state::{self, Fault};
 use crate::name::ServerName;
 
@@ -82,6 +86,13 @@ pub fn active_profile(
 struct Written {
     version: u32,
     activation: Activation,
+}
+
+/// What was activated last, for those who only look. Blocks.
+pub fn activated(state_dir: &Path) -> Option<Activation> {
+    let path = state_dir.join(super::FOLDER).join(super::store::ACTIVATION);
+    let text = files::read_stable(&path, MAX_FILE_SIZE as u64).ok()?;
+    Activation::parse(&text).ok()
 }
 
 impl Activation {

@@ -19,6 +19,9 @@
 //!
 //! All functions of the store block. It has one owner.
 
+/// The folder of generations, in the state directory.
+pub const FOLDER: &str = "generations";
+
 mod activation;
 mod diff;
 mod digest;
@@ -33,7 +36,7 @@ mod store;
 mod tests;
 mod vetoes;
 
-pub use activation::{Activation, ChosenBy, active_profile};
+pub use activation::{Activation, ChosenBy, activated, active_profile};
 pub use diff::{Side, diff};
 pub use digest::{Digest, NoDigest};
 pub use error::{Broken, GetError, NoSuchGeneration, OpenError, RestoreError, WriteError};

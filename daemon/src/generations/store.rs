@@ -24,7 +24,7 @@ const LIMIT: u64 = 16 * MAX_FILE_SIZE as u64;
 
 const PENDING: &str = "pending.json";
 const VETOED: &str = "vetoed.json";
-const ACTIVATION: &str = "activation.json";
+pub(super) const ACTIVATION: &str = "activation.json";
 
 /// All generations, and what belongs to them. Its functions block.
 #[derive(Debug)]

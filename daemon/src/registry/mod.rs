@@ -23,6 +23,7 @@ mod owner;
 mod problems;
 mod scan;
 mod store;
+mod survey;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -36,3 +37,4 @@ pub use header::facts_of;
 pub use model::{
     Availability, Change, Model, ModelId, Overrides, OverridesChange, ScanReport, Snapshot,
 };
+pub use survey::survey;

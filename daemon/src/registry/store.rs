@@ -118,6 +118,12 @@ pub(super) fn read(path: &Path, tiers: &TierRule) -> Result<Option<Stored>, Newe
     state::read(path, LIMIT, VERSION, |text| parse(text, tiers))
 }
 
+/// Reads the file as it is: nothing is set aside. For those who only look. Blocks.
+pub(super) fn peek(path: &Path, tiers: &TierRule) -> Option<Stored> {
+    let text = crate::files::read_stable(path, LIMIT).ok()?;
+    parse(&text, tiers).ok()
+}
+
 /// Writes the file as a whole. Blocks.
 ///
 /// # Errors

@@ -147,12 +147,12 @@ pub fn read_all(folder: &Path) -> Result<BTreeMap<Seat, Record>, RecordError> {
 
 /// The records that can be understood, as they are: nothing is set aside. For those who only look.
 /// Blocks.
-pub fn look(folder: &Path) -> BTreeMap<ServerName, Record> {
+pub fn look(folder: &Path) -> BTreeMap<Seat, Record> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let record = |path: PathBuf| {
-        let name = ServerName::new(path.file_stem()?.to_str()?).ok()?;
+        let seat = Seat::parse(path.file_stem()?.to_str()?)?;
         let text = files::read_stable(&path, LIMIT).ok()?;
-        Some((name.clone(), Record::parse(&name, &text).ok()?))
+        Some((seat.clone(), Record::parse(&seat, &text).ok()?))
     };
     entries
         .map(|entry| entry.path())

@@ -135,7 +135,8 @@ fn no_answer(root: &ScanPath) -> Look {
     )
 }
 
-fn look(
+/// Looks at one path. Blocks for as long as its disk does.
+pub(super) fn look(
     root: &ScanPath,
     earlier: &Earlier,
     now: Now,
