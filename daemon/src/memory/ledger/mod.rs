@@ -174,10 +174,10 @@ impl Ledger {
     }
 
     fn undecided(&self, demand: &Demand, total: &Total) -> Decision {
-        if let Err(shortage) = self.budget.room(demand, &Total::default()) {
-            return Decision::Never(Never(shortage));
+        match self.could_fit(demand) {
+            Ok(()) => Decision::Waiting(self.budget.room(demand, total).err()),
+            Err(never) => Decision::Never(never),
         }
-        Decision::Waiting(self.budget.room(demand, total).err())
     }
 
     /// Gives back what an account has, and withdraws what it asked for.
@@ -234,6 +234,15 @@ impl Ledger {
     /// What there is too little of.
     pub fn would_fit(&self, demand: &Demand) -> Result<(), Shortage> {
         self.budget.room(demand, &self.total())
+    }
+
+    /// Whether a demand would be granted if nobody had anything.
+    ///
+    /// # Errors
+    ///
+    /// What there is too little of.
+    pub fn could_fit(&self, demand: &Demand) -> Result<(), Never> {
+        self.budget.room(demand, &Total::default()).map_err(Never)
     }
 
     /// Who has what.

@@ -1,0 +1,350 @@
+//! The handle on the ledger, and what keeps its figures right.
+//!
+//! A start reserves by the best figure that is known at once. Does the estimate fit, the server is
+//! started, and llama-fit-params is asked beside that, to correct what is reserved. Only if it does not
+//! fit is the exact figure waited for before that is decided.
+//!
+//! What all share is behind one lock, which is held while maps are looked up and sums are made, never
+//! over anything that waits: files are looked at, and programs are run, before and after. The lock is
+//! what makes a reservation safe to abandon: whoever drops the future of [`MemoryHandle::reserve`]
+//! withdraws it at that moment, and no message about it can be lost or come late.
+
+mod asking;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
+
+use super::budget::{Budget, Machine};
+use super::config::MemoryConfig;
+use super::demand::{Demand, Source};
+use super::estimates::EstimatesFile;
+use super::inputs::{Assessed, Inputs};
+use super::ledger::{Account, Decision, Never, Shortage};
+use crate::blocking::blocking;
+use state::{Asked, Serial, State};
+
+/// The file under the state directory.
+const FILE: &str = "memory_estimates.json";
+
+/// How long others are kept waiting for one that is expected to ask. It takes as long as looking at its
+/// files; it is a bound for the case that it never does.
+const EXPECTED: Duration = Duration::from_secs(30);
+
+/// How often the machine is looked at: limits of cgroups can be changed while we run.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// A handle on the memory of all servers.
+#[derive(Clone, Debug)]
+pub struct MemoryHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    file: EstimatesFile,
+    /// Programs beside llama-server run one at a time.
+    turn: Semaphore,
+    /// Of those for which nobody waits, one is in that line at a time.
+    quiet_turn: Semaphore,
+}
+
+/// A request for memory.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who asks.
+    pub account: Account,
+    /// The higher is decided first.
+    pub priority: i32,
+    /// What the demand depends on.
+    pub inputs: Inputs,
+}
+
+/// Who has what, and who waits.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What there is for all.
+    pub budget: Budget,
+    /// One row for each account.
+    pub rows: Vec<Row>,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Whose it is.
+    pub account: Account,
+    /// What it has, or waits for.
+    pub demand: Demand,
+    /// Whether it has it.
+    pub decision: Decision,
+}
+
+impl MemoryHandle {
+    /// Reads what is known from `state_dir`, looks at the machine, and starts to keep the budget.
+    pub async fn spawn(config: MemoryConfig, state_dir: &Path) -> Self {
+        let (file, known) = EstimatesFile::open(state_dir.join(FILE)).await;
+        let machine = look().await;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::new(config, machine, known)),
+            file,
+            turn: Semaphore::new(1),
+            quiet_turn: Semaphore::new(1),
+        });
+        tokio::spawn(keep_looking(Arc::downgrade(&shared)));
+        Self { shared }
+    }
+
+    /// Changes `[memory]`. Nothing is stopped for it.
+    pub fn configure(&self, config: MemoryConfig) {
+        self.state().configure(config);
+    }
+
+    /// Says that servers are about to reserve, with their priorities: until each of them did, or was
+    /// withdrawn, or half a minute has passed, nothing of lower order is decided.
+    pub fn expect(&self, accounts: Vec<(Account, i32)>) {
+        self.state().change(|ledger| ledger.expect(&accounts));
+        let shared = Arc::downgrade(&self.shared);
+        tokio::spawn(async move {
+            sleep(EXPECTED).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.state().change(|ledger| {
+                    for (account, _) in &accounts {
+                        ledger.expect_no_more(account);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Says that a server that was expected will not reserve.
+    pub fn withdraw(&self, account: &Account) {
+        self.state().change(|ledger| ledger.expect_no_more(account));
+    }
+
+    /// Reserves memory for a server that is about to be started, waiting until there is room. Meanwhile
+    /// `on_wait` has what there is too little of; it has nothing when the wait is over, or if it is for
+    /// others that are decided first.
+    ///
+    /// What was granted is the account's until [`MemoryHandle::release`]. Dropping the future withdraws
+    /// the request, and what was granted to it. A newer request of the same account takes the place of
+    /// this one, which then waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// It does not fit even alone.
+    pub async fn reserve(
+        &self,
+        request: Request,
+        on_wait: &watch::Sender<Option<Shortage>>,
+    ) -> Result<Demand, Never> {
+        let Request {
+            account,
+            priority,
+            inputs,
+        } = request;
+        let claim = Claim::new(&self.shared, &account);
+        let assessed = self.shared.assess(inputs).await;
+        match claim.ask(&assessed, priority) {
+            Asked::Finally => {}
+            Asked::GrantedByEstimate => {
+                self.refine_later(claim.serial, account.clone(), assessed.clone());
+            }
+            Asked::ByEstimate => {
+                self.shared.ask_for_fit(&assessed).await;
+                claim.ask(&assessed, priority);
+            }
+        }
+        let granted = claim.wait(on_wait).await;
+        on_wait.send_replace(None);
+        granted?;
+        match claim.keep() {
+            Some(demand) => Ok(demand),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Has the figure of a reservation corrected as soon as llama-fit-params has told.
+    fn refine_later(&self, serial: Serial, account: Account, assessed: Assessed) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let _turn = shared.quiet_turn.acquire().await;
+            shared.ask_for_fit(&assessed).await;
+            shared.state().refine(&account, serial, &assessed);
+        });
+    }
+
+    /// Gives an account what it needs, whatever there is: a server that was met running.
+    pub async fn adopt(&self, account: Account, inputs: Inputs) -> Demand {
+        let assessed = self.shared.assess(inputs).await;
+        let (serial, demand) = self.state().adopt(&account, &assessed);
+        self.refine_later(serial, account, assessed);
+        demand
+    }
+
+    /// Gives back what an account has. To be called when the whole tree of the server is gone, and its
+    /// memory with it.
+    pub fn release(&self, account: &Account) {
+        self.state().release(account);
+    }
+
+    /// Passes on what `from` has to `to`, which gives back what it had.
+    pub fn rename(&self, from: &Account, to: &Account) {
+        self.state().rename(from, to);
+    }
+
+    /// Tells how much main memory the server of an account has now, all of it, with what is mapped from
+    /// files. Only of a server that is ready: while it loads, it has less or more than it needs. The most
+    /// that was told of an incarnation is remembered for those that come; if it is more than is reserved,
+    /// that is corrected.
+    pub fn observe(&self, account: &Account, resident: u64) {
+        let news = self.state().observe(account, resident);
+        if let Some(estimates) = news {
+            self.shared.file.write(&estimates);
+        }
+    }
+
+    /// What servers need, by what is known at once: what was observed, what llama-fit-params said before,
+    /// or an estimate. It looks at files, and runs nothing.
+    pub async fn needs(&self, inputs: Vec<Inputs>) -> Vec<Demand> {
+        let assess = move || inputs.into_iter().map(Assessed::of).collect::<Vec<_>>();
+        // It fails only while the runtime shuts down.
+        let assessed = blocking(assess).await.unwrap_or_default();
+        let mut state = self.state();
+        assessed
+            .iter()
+            .map(|assessed| state.best(assessed))
+            .collect()
+    }
+
+    /// What a server needs, by what the programs beside its llama-server tell, if they do so in time.
+    pub async fn exact_needs(&self, inputs: Inputs) -> Demand {
+        let assessed = self.shared.assess(inputs).await;
+        if self.state().best(&assessed).source == Source::Estimate {
+            self.shared.ask_for_fit(&assessed).await;
+        }
+        self.state().best(&assessed)
+    }
+
+    /// Whether a demand would be granted now, beside all that is reserved.
+    ///
+    /// # Errors
+    ///
+    /// What there is too little of.
+    pub fn would_fit(&self, demand: &Demand) -> Result<(), Shortage> {
+        self.state().ledger().would_fit(demand)
+    }
+
+    /// Whether a demand would be granted if nobody had anything.
+    ///
+    /// # Errors
+    ///
+    /// What there is too little of.
+    pub fn could_fit(&self, demand: &Demand) -> Result<(), Never> {
+        self.state().ledger().could_fit(demand)
+    }
+
+    /// Who has what now, and who waits.
+    pub fn snapshot(&self) -> Snapshot {
+        self.state().snapshot()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Shared {
+    /// Nothing that is done under this lock can leave the state half changed.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reservation that is being made. Dropped, it is withdrawn.
+struct Claim<'a> {
+    shared: &'a Shared,
+    account: &'a Account,
+    serial: Serial,
+    decision: watch::Receiver<Option<Decision>>,
+    is_kept: bool,
+}
+
+impl<'a> Claim<'a> {
+    fn new(shared: &'a Shared, account: &'a Account) -> Self {
+        let (serial, decision) = shared.state().claim(account);
+        Self {
+            shared,
+            account,
+            serial,
+            decision,
+            is_kept: false,
+        }
+    }
+
+    /// Asks by the best figure that is known now.
+    fn ask(&self, assessed: &Assessed, priority: i32) -> Asked {
+        let mut state = self.shared.state();
+        state.ask(self.account, self.serial, assessed, priority)
+    }
+
+    async fn wait(&self, on_wait: &watch::Sender<Option<Shortage>>) -> Result<(), Never> {
+        let mut decision = self.decision.clone();
+        loop {
+            match decision.borrow_and_update().clone() {
+                Some(Decision::Granted) => return Ok(()),
+                Some(Decision::Never(never)) => return Err(never),
+                Some(Decision::Waiting(shortage)) => {
+                    on_wait.send_if_modified(|told| {
+                        let differs = *told != shortage;
+                        *told = shortage;
+                        differs
+                    });
+                }
+                None => {}
+            }
+            if decision.changed().await.is_err() {
+                // A newer claim took the place of this one.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// What was granted. None: a newer claim took the place of this one.
+    fn keep(mut self) -> Option<Demand> {
+        self.is_kept = true;
+        self.shared.state().keep(self.account, self.serial)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.shared.state().abandon(self.account, self.serial);
+        }
+    }
+}
+
+async fn look() -> Machine {
+    // It fails only while the runtime shuts down.
+    let seen = blocking(Machine::read).await;
+    seen.unwrap_or_else(|_| Machine::read())
+}
+
+async fn keep_looking(shared: Weak<Shared>) {
+    loop {
+        sleep(LOOK).await;
+        let machine = look().await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        shared.state().look_at(machine);
+    }
+}
