@@ -28,7 +28,7 @@ pub use notify::NotifySocket;
 pub use percentiles::Percentiles;
 pub use places::{
     LLAMA_SERVER_VERSION, bar, cached_llama_server, faulty_llama_server, full, llama_server,
-    program, skipped, tell_figure,
+    llama_server_with_fit, program, skipped, tell_figure,
 };
 pub use processes::{is_alive, pids_with, raise_descriptor_limit, send, wait_gone};
 pub use resources::{Resources, cpu_seconds, zombies_of};

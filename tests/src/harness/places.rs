@@ -62,6 +62,17 @@ pub fn llama_server() -> Option<PathBuf> {
     found
 }
 
+/// The path of a real llama-server with llama-fit-params beside it. Without them the test is skipped,
+/// and this is `None`.
+pub fn llama_server_with_fit() -> Option<PathBuf> {
+    let server = llama_server()?;
+    if server.with_file_name("llama-fit-params").exists() {
+        return Some(server);
+    }
+    skipped("there is no llama-fit-params beside the llama-server");
+    None
+}
+
 /// Where `cargo xtask llama-server` keeps the one it builds, outside `target/` and by version.
 /// `None` without a home.
 pub fn cached_llama_server() -> Option<PathBuf> {

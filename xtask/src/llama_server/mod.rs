@@ -12,6 +12,9 @@ use magi_tests::harness::cached_llama_server;
 
 use crate::narrate::say;
 
+/// What is built and kept: llama-server, and what tells how much memory it will take.
+const PROGRAMS: [&str; 2] = ["llama-server", "llama-fit-params"];
+
 /// Prints the path of a llama-server.
 pub(crate) fn run() -> Result<()> {
     println!("{}", find_or_build()?.display());
@@ -40,8 +43,9 @@ pub(crate) fn find_or_build() -> Result<PathBuf> {
     }
     let cache = cached_llama_server()
         .context("cannot tell where to keep a llama-server: set HOME or XDG_CACHE_HOME")?;
-    if !is_program(&cache) {
-        build::into(&cache)?;
+    let folder = cache.parent().context("the cache is a folder")?;
+    if !is_complete(folder) {
+        build::into(folder)?;
     }
     say(&format!("llama-server: {} (cache)", cache.display()));
     Ok(cache)
@@ -53,6 +57,12 @@ fn in_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|path| is_program(path))
+}
+
+/// Whether all that is kept is there.
+fn is_complete(folder: &Path) -> bool {
+    let mut programs = PROGRAMS.iter();
+    programs.all(|name| is_program(&folder.join(name)))
 }
 
 fn is_program(path: &Path) -> bool {
