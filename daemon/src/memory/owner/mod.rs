@@ -134,8 +134,8 @@ impl MemoryHandle {
     /// others that are decided first.
     ///
     /// What was granted is the account's until [`MemoryHandle::release`]. Dropping the future withdraws
-    /// the request, and what was granted to it. A newer request of the same account takes the place of
-    /// this one, which then waits for ever.
+    /// the request, and what was granted to it. A newer request of the same account, or a release of it,
+    /// takes the place of this one, which then waits for ever.
     ///
     /// # Errors
     ///
