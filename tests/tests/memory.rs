@@ -39,6 +39,7 @@ fn facts(blocks: u32, embedding: u32, feed_forward: u64, heads: u32, context: u3
             values_per_token: u64::from(blocks) * width,
             vocabulary: 260,
             sliding_window: None,
+            ..Shape::default()
         },
         split: None,
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use magi_proto::v1;
 use tonic::Status;
 
-use super::{Api, convert, errors, servers};
+use super::memory::{Weighed, weigh_plan};
+use super::{Api, convert, errors};
 use crate::name::ServerName;
 use crate::reload::{Conclusion, Order, Verdict};
 
@@ -27,6 +28,14 @@ impl Api {
         order: Order,
         wait: bool,
     ) -> Result<(v1::ReloadResponse, Vec<String>), Status> {
+        let rows = self
+            .context
+            .board
+            .read()
+            .rows
+            .into_values()
+            .map(|(_, row)| row);
+        let before = Weighed::now(&self.context.memory.snapshot(), rows);
         let verdict = self.reload.apply(order).await.map_err(errors::reload)?;
         let steps = verdict.steps.iter();
         let touched = steps.filter(|step| step.action.touches_a_process());
@@ -43,19 +52,20 @@ impl Api {
         }
         let mut fleet = self.context.board.read();
         fleet.rows.retain(|name, _| touched.contains(name));
-        let answer = v1::ReloadResponse {
+        let mut answer = v1::ReloadResponse {
             verdict: decided.into(),
             steps: verdict.steps.iter().map(convert::step).collect(),
             errors: convert::diagnostics(&verdict.errors),
             warnings: convert::diagnostics(&verdict.warnings),
-            overridden: verdict.overridden,
-            needs_restart: verdict.needs_restart,
-            servers: servers::measured(fleet).await,
-            profile: verdict.profile,
+            overridden: verdict.overridden.clone(),
+            needs_restart: verdict.needs_restart.clone(),
+            servers: self.measured(fleet).await,
+            profile: verdict.profile.clone(),
             generation: self.reload.status().generation,
             vetoes,
             ..v1::ReloadResponse::default()
         };
+        weigh_plan(&mut answer, &verdict, &before);
         Ok((answer, verdict.differing_keys))
     }
 

@@ -9,7 +9,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::reader::{Gone, Reader};
-use super::{Api, convert, errors, peer, reader, servers};
+use super::{Api, convert, errors, peer, reader};
 use crate::reload::{Order, Target};
 use crate::supervisor::events::EventReader;
 
@@ -34,7 +34,7 @@ impl DaemonService for Api {
             profile: config.profile.clone(),
             generation: config.generation,
             config: Some(convert::config_status(&config)),
-            servers: servers::measured(self.context.board.read()).await,
+            servers: self.measured(self.context.board.read()).await,
         }))
     }
 

@@ -9,6 +9,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{Api, convert, errors, peer};
 use crate::gguf::{Kind, Tier};
+use crate::memory::Demand;
 use crate::registry::{
     Availability, Change, Found, Model, NotFound, OverridesChange, RegistryError, Snapshot,
 };
@@ -29,8 +30,13 @@ impl ModelService for Api {
                 && (!request.only_enabled || model.enabled())
         };
         let models = snapshot.models.values().filter(is_meant);
+        let models: Vec<&Model> = models.map(|model| &**model).collect();
+        let needs = self.needs_of_models(&models).await;
+        let models = models.iter().zip(&needs);
         Ok(Response::new(v1::ListModelsResponse {
-            models: models.map(|model| self.model(model, &fleet)).collect(),
+            models: models
+                .map(|(model, need)| told(model, need, &fleet))
+                .collect(),
             scanned_at: snapshot.scanned_at.map(convert::timestamp),
             problems: snapshot.problems.clone(),
         }))
@@ -42,7 +48,7 @@ impl ModelService for Api {
     ) -> Result<Response<v1::GetModelResponse>, Status> {
         let model = known(&self.registry.snapshot(), &request.get_ref().model)?;
         Ok(Response::new(v1::GetModelResponse {
-            model: Some(self.model(&model, &self.context.board.read())),
+            model: Some(self.model(&model).await),
         }))
     }
 
@@ -71,7 +77,7 @@ impl ModelService for Api {
         let model = self.registry.set(&request.model, change).await;
         let model = model.map_err(error)?;
         Ok(Response::new(v1::SetModelResponse {
-            model: Some(self.model(&model, &self.context.board.read())),
+            model: Some(self.model(&model).await),
         }))
     }
 
@@ -91,7 +97,7 @@ impl ModelService for Api {
         let model = self.registry.create(path, request.name.as_deref()).await;
         let model = model.map_err(error)?;
         Ok(Response::new(v1::CreateModelResponse {
-            model: Some(self.model(&model, &self.context.board.read())),
+            model: Some(self.model(&model).await),
         }))
     }
 
@@ -123,43 +129,50 @@ impl ModelService for Api {
 }
 
 impl Api {
-    fn model(&self, model: &Model, fleet: &Fleet) -> v1::Model {
-        let facts = &model.facts;
-        let demand = self.need_of_model(model);
-        let unavailable_because = match &model.availability {
-            Availability::Available => String::new(),
-            Availability::Unavailable(why) => why.clone(),
-        };
-        v1::Model {
-            id: model.id.to_string(),
-            path: model.path.display().to_string(),
-            files: model
-                .files
-                .iter()
-                .map(|file| file.display().to_string())
-                .collect(),
-            mmproj: model.mmproj.as_ref().map(|file| file.display().to_string()),
-            size_bytes: model.size_bytes,
-            tier: tier(model.tier()).into(),
-            quantization: facts.quantization.value.clone(),
-            bits_per_weight: f64::from(facts.milli_bits) / 1000.0,
-            parameters: facts.parameters,
-            kind: kind(facts.kind.value).into(),
-            thinking: model.thinking(),
-            enabled: model.enabled(),
-            architecture: facts.architecture.clone(),
-            context_length: facts.context_length,
-            name: facts.name.clone(),
-            memory_bytes: demand.ram,
-            memory_source: convert::source(demand.source).to_owned(),
-            guesses: guesses(model),
-            overridden: overridden(model),
-            first_seen: Some(convert::timestamp(model.first_seen)),
-            last_seen: Some(convert::timestamp(model.last_seen)),
-            available: model.is_available(),
-            unavailable_because,
-            servers: servers_of(model, fleet),
-        }
+    async fn model(&self, model: &Model) -> v1::Model {
+        let needs = self.needs_of_models(&[model]).await;
+        let fleet = self.context.board.read();
+        needs
+            .first()
+            .map_or_else(v1::Model::default, |need| told(model, need, &fleet))
+    }
+}
+
+fn told(model: &Model, need: &Demand, fleet: &Fleet) -> v1::Model {
+    let facts = &model.facts;
+    let unavailable_because = match &model.availability {
+        Availability::Available => String::new(),
+        Availability::Unavailable(why) => why.clone(),
+    };
+    v1::Model {
+        id: model.id.to_string(),
+        path: model.path.display().to_string(),
+        files: model
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect(),
+        mmproj: model.mmproj.as_ref().map(|file| file.display().to_string()),
+        size_bytes: model.size_bytes,
+        tier: tier(model.tier()).into(),
+        quantization: facts.quantization.value.clone(),
+        bits_per_weight: f64::from(facts.milli_bits) / 1000.0,
+        parameters: facts.parameters,
+        kind: kind(facts.kind.value).into(),
+        thinking: model.thinking(),
+        enabled: model.enabled(),
+        architecture: facts.architecture.clone(),
+        context_length: facts.context_length,
+        name: facts.name.clone(),
+        memory_bytes: need.ram,
+        memory_source: convert::source(need.source).to_owned(),
+        guesses: guesses(model),
+        overridden: overridden(model),
+        first_seen: Some(convert::timestamp(model.first_seen)),
+        last_seen: Some(convert::timestamp(model.last_seen)),
+        available: model.is_available(),
+        unavailable_because,
+        servers: servers_of(model, fleet),
     }
 }
 

@@ -6,6 +6,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{Api, convert, errors, peer};
 use crate::config::BUILTIN;
+use crate::plan::Definition;
 use crate::reload::{NewProfile, Order, ProfileError, ProfileRecord, Target};
 
 #[tonic::async_trait]
@@ -16,10 +17,7 @@ impl ProfileService for Api {
     ) -> Result<Response<v1::ListProfilesResponse>, Status> {
         let profiles = self.reload.profiles().await.map_err(errors::ask)?;
         Ok(Response::new(v1::ListProfilesResponse {
-            profiles: profiles
-                .iter()
-                .map(|profile| self.profile(profile))
-                .collect(),
+            profiles: self.told(&profiles).await,
         }))
     }
 
@@ -32,7 +30,7 @@ impl ProfileService for Api {
         let found = profiles.into_iter().find(|profile| profile.name == name);
         let profile = found.ok_or_else(|| error(ProfileError::NoSuchProfile { name }))?;
         Ok(Response::new(v1::GetProfileResponse {
-            profile: Some(self.profile(&profile)),
+            profile: self.told(std::slice::from_ref(&profile)).await.pop(),
             text: profile.text,
         }))
     }
@@ -56,7 +54,7 @@ impl ProfileService for Api {
         };
         let made = self.reload.create_profile(new).await.map_err(error)?;
         Ok(Response::new(v1::CreateProfileResponse {
-            profile: Some(self.profile(&made)),
+            profile: self.told(std::slice::from_ref(&made)).await.pop(),
         }))
     }
 
@@ -91,26 +89,35 @@ impl ProfileService for Api {
 }
 
 impl Api {
-    fn profile(&self, profile: &ProfileRecord) -> v1::Profile {
-        let servers = profile.definitions.iter();
-        let started = servers.clone().filter(|server| server.autostart);
-        let memory: u64 = started
-            .map(|server| self.need(server).ram)
-            .fold(0, u64::saturating_add);
-        v1::Profile {
-            name: profile.name.clone(),
-            description: profile.description.clone().unwrap_or_default(),
-            path: profile
-                .path
-                .as_ref()
-                .map_or_else(String::new, |path| path.display().to_string()),
-            active: profile.is_active,
-            built_in: profile.name == BUILTIN && profile.path.is_none(),
-            servers: servers.map(|server| server.name.to_string()).collect(),
-            memory_bytes: memory,
-            errors: convert::diagnostics(&profile.errors),
-            modified_at: profile.modified_at.map(convert::timestamp),
+    async fn told(&self, profiles: &[ProfileRecord]) -> Vec<v1::Profile> {
+        let mut told = Vec::new();
+        for profile in profiles {
+            let started = profile.definitions.iter().filter(|server| server.autostart);
+            let started: Vec<Definition> = started.cloned().collect();
+            let needs = self.needs(&started).await;
+            let memory = needs
+                .iter()
+                .map(|need| need.ram)
+                .fold(0, u64::saturating_add);
+            told.push(convert_profile(profile, memory));
         }
+        told
+    }
+}
+
+fn convert_profile(profile: &ProfileRecord, memory_bytes: u64) -> v1::Profile {
+    let servers = profile.definitions.iter();
+    let path = profile.path.as_ref();
+    v1::Profile {
+        name: profile.name.clone(),
+        description: profile.description.clone().unwrap_or_default(),
+        path: path.map_or_else(String::new, |path| path.display().to_string()),
+        active: profile.is_active,
+        built_in: profile.name == BUILTIN && profile.path.is_none(),
+        servers: servers.map(|server| server.name.to_string()).collect(),
+        memory_bytes,
+        errors: convert::diagnostics(&profile.errors),
+        modified_at: profile.modified_at.map(convert::timestamp),
     }
 }
 

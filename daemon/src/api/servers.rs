@@ -14,7 +14,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::reader::{Gone, Reader};
-use super::{Api, convert, errors, logs, peer, reader};
+use super::{Api, convert, errors, logs, memory, peer, reader};
 use crate::blocking::blocking;
 use crate::name::ServerName;
 use crate::secrets::{hide_secret, hide_secrets};
@@ -53,7 +53,7 @@ impl ServerService for Api {
             only(fleet, &names)?
         };
         Ok(Response::new(v1::ListServersResponse {
-            servers: measured(fleet).await,
+            servers: self.measured(fleet).await,
         }))
     }
 
@@ -84,7 +84,12 @@ impl ServerService for Api {
                 near: None,
             })
         })?;
-        let explain = move || explained(&row, explanation);
+        let snapshot = self.context.memory.snapshot();
+        let explain = move || {
+            let mut answer = explained(&row, explanation);
+            memory::explain(&mut answer, &row, &snapshot);
+            answer
+        };
         let answer = blocking(explain).await;
         Ok(Response::new(answer.map_err(|_| errors::shutting_down())?))
     }
@@ -183,7 +188,7 @@ impl Api {
         }
         let mut fleet = self.context.board.read();
         fleet.rows.retain(|name, _| names.contains(name));
-        Ok(measured(fleet).await)
+        Ok(self.measured(fleet).await)
     }
 
     /// Waits until everything that was asked has been done, or has failed.
@@ -234,23 +239,27 @@ fn only(mut fleet: Fleet, names: &[String]) -> Result<Fleet, Status> {
     Ok(fleet)
 }
 
-/// The servers with what the system says of each now; without that if the system does not answer,
-/// which it may never do about a file on a dead network file system.
-pub(super) async fn measured(fleet: Fleet) -> Vec<v1::Server> {
-    let rows: Vec<Arc<Row>> = fleet.rows.into_values().map(|(_, row)| row).collect();
-    let asked = rows.clone();
-    let measure = async move {
-        let turn = MEASURING.acquire().await;
-        let measure = move || {
-            let servers = asked.iter().map(|row| convert::measured(row)).collect();
-            drop(turn);
-            servers
+impl Api {
+    /// The servers with what the system says of each now; without that if the system does not answer,
+    /// which it may never do about a file on a dead network file system.
+    pub(super) async fn measured(&self, fleet: Fleet) -> Vec<v1::Server> {
+        let rows: Vec<Arc<Row>> = fleet.rows.into_values().map(|(_, row)| row).collect();
+        let asked = rows.clone();
+        let measure = async move {
+            let turn = MEASURING.acquire().await;
+            let measure = move || {
+                let servers = asked.iter().map(|row| convert::measured(row)).collect();
+                drop(turn);
+                servers
+            };
+            blocking(measure).await
         };
-        blocking(measure).await
-    };
-    match timeout(PATIENCE, measure).await {
-        Ok(Ok(servers)) => servers,
-        Ok(Err(_)) | Err(_) => rows.iter().map(|row| convert::server(row)).collect(),
+        let mut servers: Vec<_> = match timeout(PATIENCE, measure).await {
+            Ok(Ok(servers)) => servers,
+            Ok(Err(_)) | Err(_) => rows.iter().map(|row| convert::server(row)).collect(),
+        };
+        memory::add_needs(&mut servers, &rows, &self.context.memory.snapshot());
+        servers
     }
 }
 
@@ -358,6 +367,7 @@ fn explained(row: &Row, explanation: Explanation) -> v1::ExplainServerResponse {
             .log
             .map_or_else(String::new, |log| log.display().to_string()),
         tree: tree.unwrap_or_default(),
+        priority: row.definition.priority,
         ..v1::ExplainServerResponse::default()
     }
 }

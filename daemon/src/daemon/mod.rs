@@ -20,6 +20,7 @@ pub(crate) use prepare::records;
 use crate::api::{self, About, Api, ListenError, Watchers};
 use crate::config::{Diagnostic, Environment, SourceFile};
 use crate::files::Hints;
+use crate::memory::MemoryHandle;
 use crate::name::ServerName;
 use crate::process::{Scanner, reaper};
 use crate::registry::{RegistryConfig, RegistryHandle};
@@ -127,11 +128,13 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     let events = EventLog::new();
     let board = Board::new();
     let (rules, rules_now) = watch::channel(reload::rules_of(&ready.config, None));
+    let memory = MemoryHandle::spawn(ready.config.memory.clone(), &ready.config.state_dir).await;
     let context = Arc::new(Context {
         clock,
         board: board.clone(),
         events: events.clone(),
         ports: Ports::spawn(),
+        memory: memory.clone(),
         scanner: Scanner::spawn(),
         hints: hints.clone(),
         journal,
@@ -163,6 +166,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         events: events.clone(),
         hints,
         registry: registry.clone(),
+        memory,
         store,
     })
     .await;

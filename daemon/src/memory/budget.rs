@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::config::{MemoryConfig, RamBudget, VramBudget};
 use super::devices::Device;
+use crate::config::{MemoryConfig, RamBudget, VramBudget};
 
 /// What an automatic budget leaves of main memory, and the least that it is.
 const RAM_LEFT: u64 = 10;

@@ -15,7 +15,7 @@ use super::breakdown::Breakdown;
 use super::inputs::Key;
 use crate::blocking::blocking;
 use crate::files;
-use crate::supervisor::state_file::{self, Fault};
+use crate::files::state::{self, Fault};
 
 const VERSION: u32 = 1;
 
@@ -128,7 +128,7 @@ fn text(estimates: &Estimates) -> io::Result<String> {
 
 /// Reads the text of the file.
 pub(crate) fn parse(text: &str) -> Result<Estimates, Fault> {
-    let content: Content = state_file::parse(text, VERSION)?;
+    let content: Content = state::parse(text, VERSION)?;
     let mut estimates = Estimates::default();
     for entry in content.entries {
         let Entry { key, fit, observed } = entry;
@@ -147,7 +147,7 @@ impl EstimatesFile {
     /// Reads the file and starts its owner.
     pub(super) async fn open(path: PathBuf) -> (Self, Estimates) {
         let from = path.clone();
-        let read = blocking(move || state_file::read(&from, LIMIT, VERSION, parse)).await;
+        let read = blocking(move || state::read(&from, LIMIT, VERSION, parse)).await;
         let (known, is_ours) = match read {
             Ok(Ok(known)) => (known.unwrap_or_default(), true),
             Ok(Err(newer)) => {

@@ -9,7 +9,6 @@
 mod breakdown;
 mod budget;
 mod bytes;
-mod config;
 mod demand;
 mod devices;
 mod estimate;
@@ -21,10 +20,10 @@ mod model_use;
 mod owner;
 mod run;
 
+pub use crate::config::{MemoryConfig, RamBudget, VramBudget};
 pub use breakdown::{Breakdown, Parts};
 pub use budget::Budget;
 pub use bytes::Bytes;
-pub use config::{MemoryConfig, RamBudget, VramBudget};
 pub use demand::{Demand, Source};
 pub use devices::Device;
 pub use estimate::estimate;

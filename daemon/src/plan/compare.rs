@@ -26,6 +26,7 @@ pub fn compare(old: &Definition, new: &Definition, port: Option<u16>) -> Differe
         name: _,
         aliases,
         autostart,
+        need: _,
         priority,
         replace,
         launch,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub use crate::config::Replace;
 use crate::gguf::Facts;
 use crate::lifecycle::Policy;
+use crate::memory::Demand;
 use crate::name::{Alias, ServerName};
 
 /// What magid adds to every command line of its own: the web page of llama-server would be open beside
@@ -29,6 +30,8 @@ pub struct Definition {
     pub replace: Replace,
     /// What reaches its process.
     pub launch: Launch,
+    /// What it needs of memory, as far as was known when it was defined. No part of what it is.
+    pub need: Option<Demand>,
     /// The rules of its lifecycle.
     pub policy: Policy,
     /// `file:line` of its table. No part of what it is: moving it is no edit.

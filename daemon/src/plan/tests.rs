@@ -11,6 +11,7 @@ fn definition(name: &str) -> Definition {
     Definition {
         name: ServerName::new(name).unwrap(),
         aliases: Vec::new(),
+        need: None,
         priority: 0,
         replace: Replace::Auto,
         autostart: true,

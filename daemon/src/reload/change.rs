@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::history::summary;
 use super::owner::{Attempt, Origin, Reloader};
 use super::read::{Content, Read};
-use super::{Conclusion, Decision, Target, Verdict, rules_of};
+use super::{Conclusion, Decision, Target, Verdict, lookup, rules_of};
 use crate::config::{DaemonConfig, OnFailure};
 use crate::generations::{self, Activation, Cause};
 use crate::name::ServerName;
@@ -150,11 +150,14 @@ impl Reloader {
         self.rules.send_modify(|rules| {
             *rules = rules_of(&daemon, Some((rules, &self.applied)));
         });
+        self.memory.configure(daemon.memory.clone());
         self.registry.configure(RegistryConfig {
             scan_paths: daemon.scan_paths.clone(),
             file: daemon.registry.clone(),
             tiers: daemon.tiers,
         });
+        let engine = lookup::program(&daemon.llama_server.path, self.search_path());
+        self.status.send_modify(|status| status.engine = engine);
         self.applied = daemon;
     }
 

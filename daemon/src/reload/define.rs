@@ -133,6 +133,7 @@ fn definition(
         name: server.name.clone(),
         aliases: server.aliases.clone(),
         autostart: server.autostart,
+        need: None,
         priority: server.priority,
         replace: server.replace,
         launch: Launch {

@@ -19,6 +19,7 @@ mod profiles;
 pub(crate) mod read;
 mod status;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,6 +32,8 @@ use crate::config::{DaemonConfig, Environment, Locations};
 use crate::files::Hints;
 use crate::generations::{GetError, Store, WriteError};
 use crate::logs;
+use crate::memory::MemoryHandle;
+use crate::name::ServerName;
 use crate::plan::Step;
 use crate::registry::RegistryHandle;
 use crate::supervisor::context::{Rules, Turns};
@@ -77,6 +80,8 @@ pub struct Verdict {
     pub overridden: Vec<String>,
     /// Keys that need a restart of magid.
     pub needs_restart: Vec<String>,
+    /// What each server needs of main memory with it, in bytes.
+    pub needs: BTreeMap<ServerName, u64>,
     /// The profile that was read.
     pub profile: Option<String>,
     /// For a rollback: keys of magid.toml that were different then, and stay as they are.
@@ -263,6 +268,8 @@ pub struct Surroundings {
     pub hints: Hints,
     /// The models that there are.
     pub registry: RegistryHandle,
+    /// Who has which memory.
+    pub memory: MemoryHandle,
     /// Where what was applied is kept.
     pub store: Store,
 }

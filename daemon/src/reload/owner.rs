@@ -1,5 +1,6 @@
 //! The task: what makes it look, and what it does about what it sees.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +18,15 @@ use crate::blocking::blocking;
 use crate::config::{BUILTIN, DaemonConfig, Environment, Locations};
 use crate::files::{Hints, Watch, any_changed};
 use crate::generations::{Activation, Cause, Digest, Store};
+use crate::memory::MemoryHandle;
+use crate::name::ServerName;
 use crate::notify;
+use crate::plan::Definition;
 use crate::registry::{RegistryHandle, Snapshot};
 use crate::supervisor::context::Rules;
 use crate::supervisor::events::{EventLog, Happening, Kind};
 use crate::supervisor::fleet::{AskError, FleetHandle, Mode};
+use crate::supervisor::server::inputs;
 
 /// How long files must be left alone before they are read.
 const QUIET: Duration = Duration::from_millis(100);
@@ -46,6 +51,7 @@ pub(super) struct Reloader {
     pub(super) rules: watch::Sender<Rules>,
     pub(super) events: EventLog,
     pub(super) registry: RegistryHandle,
+    pub(super) memory: MemoryHandle,
     /// Absent while it is used, and after a use of it that did not come to an end.
     pub(super) store: Option<Store>,
     pub(super) status: watch::Sender<ConfigStatus>,
@@ -119,6 +125,7 @@ pub async fn spawn(around: Surroundings) -> ReloadHandle {
         rules: around.rules,
         events: around.events,
         registry: around.registry,
+        memory: around.memory,
         store: Some(around.store),
         status,
         in_flight: None,
@@ -237,6 +244,11 @@ impl Reloader {
         folders.sort();
         folders.dedup();
         self.watches = folders.iter().map(|f| self.hints.watch(f)).collect();
+    }
+
+    /// Where programs are looked for.
+    pub(super) fn search_path(&self) -> Option<&str> {
+        self.environment.get("PATH")
     }
 
     fn profile_name(&self) -> String {
@@ -394,7 +406,7 @@ impl Reloader {
         Verdict::about(read, Decision::Unchanged)
     }
 
-    async fn decide(&mut self, read: Read, attempt: &Attempt) -> Answer {
+    async fn decide(&mut self, mut read: Read, attempt: &Attempt) -> Answer {
         if !read.errors.is_empty() {
             let verdict = Verdict::about(&read, Decision::Refused);
             return Ok(self.refuse(read, verdict, attempt));
@@ -408,6 +420,8 @@ impl Reloader {
             .warnings
             .extend(self.warning_of_variable(&read, attempt));
         verdict.differing_keys = self.differing_keys(attempt).await;
+        self.weigh(&mut read.definitions).await;
+        verdict.needs = needs(&read);
         let definitions = read.definitions.clone();
         if attempt.origin == Origin::Start {
             let outcome = self.fleet.apply(definitions, Mode::Start).await?;
@@ -444,6 +458,15 @@ impl Reloader {
         Ok(self
             .begin(read, verdict, outcome.pending, attempt, begun)
             .await)
+    }
+
+    /// Adds to each definition what it needs of memory, as far as that can be told at once.
+    async fn weigh(&self, definitions: &mut BTreeMap<ServerName, Definition>) {
+        let inputs = definitions.values().map(inputs).collect();
+        let needs = self.memory.needs(inputs).await;
+        for (definition, need) in definitions.values_mut().zip(needs) {
+            definition.need = Some(need);
+        }
     }
 
     /// The verdict on the change that is in flight, for somebody who asks for the same.
@@ -520,6 +543,13 @@ async fn hint(watches: &mut [Watch], models: &mut watch::Receiver<Arc<Snapshot>>
     }
 }
 
+fn needs(read: &Read) -> BTreeMap<ServerName, u64> {
+    let needs = read.definitions.iter();
+    needs
+        .filter_map(|(name, definition)| Some((name.clone(), definition.need.as_ref()?.ram)))
+        .collect()
+}
+
 /// How a change is told of that could not be written down.
 fn unrecorded(error: &ReloadError) -> super::Told {
     let help = "free some space or mend the permissions; then `magictl reload`";
@@ -536,6 +566,7 @@ impl Verdict {
             warnings: read.warnings.clone(),
             overridden: read.overridden.clone(),
             needs_restart: Vec::new(),
+            needs: BTreeMap::new(),
             profile: read.profile.clone(),
             differing_keys: Vec::new(),
             conclusion: None,

@@ -84,6 +84,8 @@ pub struct ConfigStatus {
     pub config_file: PathBuf,
     /// The folder of profiles.
     pub profiles_dir: PathBuf,
+    /// The llama-server that servers run unless their profile names another one.
+    pub engine: PathBuf,
 }
 
 impl ConfigStatus {
@@ -100,6 +102,7 @@ impl ConfigStatus {
             profile: None,
             config_file: locations.config_file.clone(),
             profiles_dir: locations.profiles_dir.clone(),
+            engine: PathBuf::new(),
         }
     }
 

@@ -14,6 +14,7 @@ use super::ports::Ports;
 use crate::files::Hints;
 use crate::lifecycle::LivenessRules;
 use crate::logs::LogStore;
+use crate::memory::MemoryHandle;
 use crate::process::Scanner;
 
 /// The surroundings of the server tasks: handles on the other owners, and the common rules.
@@ -27,6 +28,8 @@ pub struct Context {
     pub events: EventLog,
     /// Who gives out ports.
     pub ports: Ports,
+    /// Who has which memory.
+    pub memory: MemoryHandle,
     /// Who looks at all processes.
     pub scanner: Scanner,
     /// Who watches folders.

@@ -22,12 +22,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
 use super::budget::{Budget, Machine};
-use super::config::MemoryConfig;
 use super::demand::{Demand, Source};
 use super::estimates::EstimatesFile;
 use super::inputs::{Assessed, Inputs};
 use super::ledger::{Account, Decision, Never, Shortage};
 use crate::blocking::blocking;
+use crate::config::MemoryConfig;
 use state::{Asked, Serial, State};
 
 /// The file under the state directory.

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
 use super::{Row, Snapshot};
+use crate::config::MemoryConfig;
 use crate::memory::breakdown::Breakdown;
 use crate::memory::budget::{Budget, Machine};
-use crate::memory::config::MemoryConfig;
 use crate::memory::demand::{Demand, Source};
 use crate::memory::devices::Device;
 use crate::memory::estimates::Estimates;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::memory::config::{RamBudget, VramBudget};
+use crate::config::{RamBudget, VramBudget};
 
 const MIB: u64 = 1 << 20;
 

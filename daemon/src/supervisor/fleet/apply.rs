@@ -35,6 +35,7 @@ impl Fleet {
         }
         self.reserve_ports(&definitions);
         self.expect(&steps, mode);
+        self.expect_reservations(&steps, &definitions);
         let mut pending = Vec::new();
         for step in &steps {
             let definition = definitions.remove(&step.server).map(Arc::new);
@@ -97,6 +98,23 @@ impl Fleet {
             .filter_map(|(name, definition)| Some((definition.launch.port?, name.clone())))
             .collect();
         self.context.ports.reserve(fixed);
+    }
+
+    /// Servers that start together are given memory by their priority, whichever asks first.
+    fn expect_reservations(&self, steps: &[Step], definitions: &BTreeMap<ServerName, Definition>) {
+        let starting = steps.iter().filter(|step| step.action == StepAction::Start);
+        let accounts = starting.filter_map(|step| {
+            let definition = definitions.get(&step.server)?;
+            let seat = match self.members.get(&step.server) {
+                Some(member) => member.seat.clone(),
+                None => Seat::first(step.server.clone()),
+            };
+            Some((server::account(&seat), definition.priority))
+        });
+        let accounts: Vec<_> = accounts.collect();
+        if !accounts.is_empty() {
+            self.context.memory.expect(accounts);
+        }
     }
 
     fn carry_out(

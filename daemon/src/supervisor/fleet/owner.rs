@@ -14,7 +14,7 @@ use crate::supervisor::context::Context;
 use crate::supervisor::events::{Happening, Kind};
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::{Numbers, Seat};
-use crate::supervisor::server::{Command, Explanation, ServerHandle, Survivor};
+use crate::supervisor::server::{Command, Explanation, ServerHandle, Survivor, account};
 use crate::supervisor::stopped::StoppedFile;
 
 /// What a shutdown may take beyond the longest drain and stop, before it gets impatient.
@@ -169,6 +169,9 @@ impl Fleet {
         }
         let names = self.select(ask, selector)?;
         self.check_room(&names)?;
+        if ask == Ask::Start {
+            self.expect_starts(&names);
+        }
         let pending = names
             .into_iter()
             .map(|server| {
@@ -182,6 +185,18 @@ impl Fleet {
             .collect();
         self.stopped_file.remember(self.stopped.clone());
         Ok(pending)
+    }
+
+    /// Servers that are started together are given memory by their priority, whichever asks first.
+    fn expect_starts(&self, names: &BTreeSet<ServerName>) {
+        let board = &self.context.board;
+        let rests = |name: &ServerName| board.row(name).is_some_and(|row| row.pid.is_none());
+        let starting = names.iter().filter(|name| rests(name));
+        let accounts = starting.filter_map(|name| {
+            let member = self.members.get(name)?;
+            Some((account(&member.seat), member.definition.priority))
+        });
+        self.context.memory.expect(accounts.collect());
     }
 
     fn ask_one(&mut self, ask: Ask, server: &ServerName) -> oneshot::Receiver<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Report, Server, effect, end};
 use crate::files::{Fingerprint, Watch, any_changed};
-use crate::lifecycle::Event;
+use crate::lifecycle::{Event, ExitClass};
 use crate::plan::Definition;
 
 /// How long to wait for a hint before looking all the same: hints can be lost.
@@ -23,13 +23,22 @@ impl Server {
     /// it was before the start that failed.
     pub(super) fn await_healing(&mut self) {
         let before = self.evidence.clone();
+        let does_not_fit = self.state.view().reason == ExitClass::DoesNotFit.code();
         let hints = self.context.hints.clone();
         let reports = self.reports.clone();
+        let mut rules = self.context.rules.clone();
+        rules.mark_unchanged();
         self.effects.heal = effect(async move {
             let folders = before.keys().filter_map(|path| path.parent());
             let mut watches: Vec<Watch> = folders.map(|folder| hints.watch(folder)).collect();
             while !settled(&before).await {
-                let _ = tokio::time::timeout(LOOK_ANYWAY, any_changed(&mut watches)).await;
+                // All arms are cancel-safe: each only waits for something that stays true.
+                tokio::select! {
+                    () = any_changed(&mut watches) => {}
+                    // There may be memory for it now.
+                    Ok(()) = rules.changed(), if does_not_fit => break,
+                    () = tokio::time::sleep(LOOK_ANYWAY) => {}
+                }
             }
             let _ = reports.send(Report::Event(Event::Healed)).await;
         });

@@ -12,6 +12,7 @@ mod model;
 mod output;
 mod readiness;
 mod spawn;
+mod turn;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::board::Row;
-use super::context::{Context, Turns};
+use super::context::Context;
 use super::events::{Happening, Kind};
 use super::record::Record;
 use super::seat::{Numbers, Seat};
@@ -39,6 +40,8 @@ use crate::process::{Process, Scope, Tree};
 
 pub use explain::Explanation;
 use output::Dropped;
+use turn::Reserved;
+pub use turn::{account, inputs};
 
 /// Commands that may wait for a server's task. It handles each at once, so more mean a flood.
 const COMMANDS: usize = 64;
@@ -74,7 +77,10 @@ enum Report {
     /// Something for the lifecycle.
     Event(Event),
     /// It is the server's turn to start, for as long as the permit is held.
-    Turn(Option<OwnedSemaphorePermit>),
+    Turn {
+        permit: Option<OwnedSemaphorePermit>,
+        reserved: Option<Reserved>,
+    },
     /// The process was made, or not.
     Spawned {
         incarnation: u64,
@@ -184,6 +190,8 @@ struct Server {
     incarnation: Option<Incarnation>,
     effects: Effects,
     turn: Option<OwnedSemaphorePermit>,
+    /// The memory of the incarnation, until nothing of it is left.
+    reserved: Option<Reserved>,
     reports: mpsc::Sender<Report>,
     waiting: Vec<oneshot::Sender<()>>,
     published: Published,
@@ -245,6 +253,7 @@ pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -
         incarnation: None,
         effects: Effects::default(),
         turn: None,
+        reserved: None,
         reports,
         waiting: Vec::new(),
         published,
@@ -263,6 +272,7 @@ pub fn undefined(name: &ServerName) -> Definition {
         name: name.clone(),
         aliases: Vec::new(),
         autostart: false,
+        need: None,
         priority: 0,
         replace: crate::plan::Replace::DrainRestart,
         launch: Launch {
@@ -350,10 +360,13 @@ impl Server {
     fn report(&mut self, report: Report) {
         match report {
             Report::Event(event) => self.apply(event),
-            Report::Turn(permit) => {
+            Report::Turn { permit, reserved } if self.is_queued() => {
                 self.turn = permit;
+                self.reserved = reserved;
                 self.apply(Event::Turn(self.numbers.draw()));
             }
+            // Nobody waits for it any more: dropping it gives everything back.
+            Report::Turn { .. } => {}
             Report::Spawned {
                 incarnation,
                 record,
@@ -373,6 +386,7 @@ impl Server {
             } => {
                 self.record = record;
                 self.incarnation = None;
+                self.reserved = None;
                 self.apply(Event::Gone { incarnation });
             }
             Report::Loaded {
@@ -396,6 +410,10 @@ impl Server {
             // Of an incarnation that is over.
             Report::Loaded { .. } | Report::Note { .. } | Report::Dropped { .. } => {}
         }
+    }
+
+    fn is_queued(&self) -> bool {
+        matches!(self.state.phase, lifecycle::Phase::Queued { .. })
     }
 
     fn is_current(&self, incarnation: u64) -> bool {
@@ -484,18 +502,6 @@ impl Server {
                 tracing::error!(server = %self.definition.name, ?process, "an action without its incarnation");
             }
         }
-    }
-
-    fn await_turn(&mut self) {
-        let turns = self.context.rules.borrow().turns.clone();
-        if let Turns::Unlimited = turns {
-            return self.apply(Event::Turn(self.numbers.draw()));
-        }
-        let reports = self.reports.clone();
-        self.effects.turn = effect(async move {
-            let permit = turns.next().await;
-            let _ = reports.send(Report::Turn(permit)).await;
-        });
     }
 
     /// Records a change of the public state, and a new end of an incarnation.

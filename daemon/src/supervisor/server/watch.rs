@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::{Incarnation, Report, Server, effect, end};
+use super::{Incarnation, Report, Server, account, effect, end};
 use crate::lifecycle::{Event, Exit, ExitClass, HangDetector, Liveness, LivenessRules, Look, Work};
+use crate::memory::{Account, MemoryHandle};
 use crate::process::probe::{self, Health, Slot};
 use crate::process::sockets;
 use crate::process::usage;
@@ -35,6 +36,8 @@ struct Watcher {
     /// What it was when its slots were last seen idle.
     idle: Option<Sample>,
     noted: bool,
+    memory: MemoryHandle,
+    account: Account,
 }
 
 impl Server {
@@ -47,6 +50,8 @@ impl Server {
             detector: HangDetector::default(),
             idle: None,
             noted: false,
+            memory: self.context.memory.clone(),
+            account: account(&self.seat),
         };
         self.effects.watch = effect(async move { watcher.run().await });
     }
@@ -114,6 +119,15 @@ impl Watcher {
         sample.await.unwrap_or_default()
     }
 
+    /// Tells how much memory it has, now that it has done something.
+    async fn weigh(&self) {
+        let pid = self.live.process.pid();
+        let usage = end::blocking(move || usage::sample(pid)).await;
+        if let Ok(Some(usage)) = usage {
+            self.memory.observe(&self.account, usage.resident_bytes);
+        }
+    }
+
     /// What its slots do. A server that may sleep is not asked for nothing, since the question would
     /// wake it, or keep it from falling asleep: not while nothing has happened since it was last seen
     /// idle.
@@ -130,13 +144,16 @@ impl Watcher {
             Ok(_) | Err(_) => {}
         }
         match probe::slots(self.live.endpoint, timeout, None).await {
-            Ok(slots) => match busy(&slots) {
-                tokens if tokens.is_empty() => {
-                    self.idle = Some(sample);
-                    Work::Idle
+            Ok(slots) => {
+                self.weigh().await;
+                match busy(&slots) {
+                    tokens if tokens.is_empty() => {
+                        self.idle = Some(sample);
+                        Work::Idle
+                    }
+                    tokens => Work::Busy(tokens),
                 }
-                tokens => Work::Busy(tokens),
-            },
+            }
             Err(_) => Work::Unanswered,
         }
     }
