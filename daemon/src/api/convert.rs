@@ -208,6 +208,8 @@ pub(super) fn step(step: &Step) -> v1::PlanStep {
         server: step.server.to_string(),
         action: action.into(),
         reasons: step.reasons.clone(),
-        ..v1::PlanStep::default()
+        method: step.method.map(|method| method.code().to_owned()),
+        memory_before: None,
+        memory_after: None,
     }
 }

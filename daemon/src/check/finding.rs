@@ -36,6 +36,8 @@ pub enum Check {
     Environment,
     /// Processes can be held and told apart.
     Processes,
+    /// What was applied before can be gone back to.
+    Backups,
     /// Each ready server answers.
     Live,
 }
@@ -100,6 +102,7 @@ impl Check {
             Self::Secrets => "secrets",
             Self::Environment => "environment",
             Self::Processes => "processes",
+            Self::Backups => "backups",
             Self::Live => "live",
         }
     }
@@ -119,6 +122,7 @@ impl Check {
             | Self::Secrets
             | Self::Environment
             | Self::Processes
+            | Self::Backups
             | Self::Live => false,
         }
     }

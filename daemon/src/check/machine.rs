@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use super::facts::Facts;
 use super::finding::{Check, Finding, Place};
 use super::words::{count, names, size};
+use crate::memory;
 use crate::plan::Definition;
 use crate::process::procfs;
+use crate::supervisor::server::inputs;
 
 /// Descriptors that magid has without any server.
 const DESCRIPTORS: u64 = 64;
@@ -14,17 +16,21 @@ const DESCRIPTORS: u64 = 64;
 /// Descriptors that one server takes: its pidfd, its log, its questions.
 const DESCRIPTORS_PER_SERVER: u64 = 8;
 
-/// The models that start by themselves fit into memory.
+/// The servers that start by themselves fit into memory, and each of the others does alone.
 pub(super) fn memory(facts: &Facts) -> Vec<Finding> {
-    let definitions = facts.read.definitions.values();
-    let needed = definitions.filter(|d| d.autostart).map(model_size).sum();
-    let total = text("/proc/meminfo").and_then(|text| parse_total(&text));
-    let limit = cgroup_limit(facts.pid);
-    let Some(total) = total else {
-        return vec![Finding::skipped(Check::Memory, "cannot read /proc/meminfo")];
-    };
+    let definitions: Vec<_> = facts.read.definitions.values().collect();
+    let asked = definitions.iter().map(|definition| inputs(definition));
+    let (budget, needs) = memory::survey(&facts.daemon.memory, asked.collect());
+    let servers = definitions.iter().zip(&needs);
+    let servers: Vec<_> = servers
+        .map(|(definition, need)| Need {
+            server: definition.name.as_str(),
+            starts: definition.autostart,
+            bytes: need.ram,
+        })
+        .collect();
+    let mut findings = judge_memory(&servers, budget.ram);
     let overcommit = text("/proc/sys/vm/overcommit_memory");
-    let mut findings = vec![judge_memory(needed, total, limit)];
     if overcommit.is_some_and(|mode| mode.trim() == "2") {
         let finding = Finding::warning(
             Check::Memory,
@@ -37,19 +43,43 @@ pub(super) fn memory(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn judge_memory(needed: u64, total: u64, cgroup: Option<u64>) -> Finding {
-    let there = total.min(cgroup.unwrap_or(u64::MAX));
-    let whose = match cgroup {
-        Some(limit) if limit < total => "the memory of magid's control group",
-        Some(_) | None => "the memory of this machine",
-    };
-    let numbers = format!("{} of models, {} is {whose}", size(needed), size(there));
-    if needed <= there {
-        return Finding::ok(Check::Memory, numbers);
+/// What a server needs of main memory.
+struct Need<'a> {
+    server: &'a str,
+    starts: bool,
+    bytes: u64,
+}
+
+fn judge_memory(needs: &[Need<'_>], budget: u64) -> Vec<Finding> {
+    let never = needs.iter().filter(|need| need.bytes > budget);
+    let mut findings: Vec<Finding> = never
+        .map(|need| {
+            let what = format!("server {} can never be started", need.server);
+            Finding::error(Check::Memory, what)
+                .because(format!(
+                    "it needs about {}, and all servers together may have {}",
+                    size(need.bytes),
+                    size(budget)
+                ))
+                .help("take a smaller model or a shorter ctx_size, or raise [memory] ram")
+        })
+        .collect();
+    let starting = needs.iter().filter(|need| need.starts);
+    let together = starting.map(|need| need.bytes).fold(0, u64::saturating_add);
+    let numbers = format!(
+        "the servers that start by themselves need about {} of {}",
+        size(together),
+        size(budget)
+    );
+    if together > budget {
+        let finding = Finding::warning(Check::Memory, numbers)
+            .because("they start by their priority; the others wait until there is room")
+            .help("set autostart = false for some of them, or raise [memory] ram");
+        findings.push(finding);
+    } else if findings.is_empty() {
+        findings.push(Finding::ok(Check::Memory, numbers));
     }
-    Finding::warning(Check::Memory, "the models that start by themselves are larger than memory")
-        .because(numbers)
-        .help("set autostart = false for some of them, or take smaller ones; layers on a GPU do not count")
+    findings
 }
 
 /// 0, if there is none or it cannot be seen: that is another check's to tell.
@@ -57,24 +87,6 @@ fn model_size(definition: &Definition) -> u64 {
     let file = definition.launch.model.file.as_ref().ok();
     file.and_then(|file| std::fs::metadata(file).ok())
         .map_or(0, |meta| meta.len())
-}
-
-fn parse_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
-/// The least of the limits of magid's control group and those around it.
-fn cgroup_limit(pid: Option<u32>) -> Option<u64> {
-    let folder = cgroup_folder(pid)?;
-    let folders = folder
-        .ancestors()
-        .take_while(|folder| *folder != Path::new("/sys/fs"));
-    let limits = folders.filter_map(|folder| text(folder.join("memory.max"))?.trim().parse().ok());
-    limits.min()
 }
 
 /// The folder of magid's control group; of ours, if none runs.
@@ -256,21 +268,31 @@ mod tests {
     use super::*;
     use crate::check::finding::Level;
 
+    fn need(server: &str, starts: bool, bytes: u64) -> Need<'_> {
+        Need {
+            server,
+            starts,
+            bytes,
+        }
+    }
+
     #[test]
-    fn the_smaller_of_machine_and_control_group_counts() {
-        assert_eq!(judge_memory(5, 10, None).level, Level::Ok);
-        assert_eq!(judge_memory(5, 10, Some(4)).level, Level::Warning);
-        let huge = judge_memory(1 << 40, 10, Some(20));
-        assert!(huge.why.contains("this machine"), "{}", huge.why);
+    fn what_starts_by_itself_is_weighed_together_and_the_others_alone() {
+        let levels = |needs: &[Need<'_>]| -> Vec<Level> {
+            let found = judge_memory(needs, 10);
+            found.iter().map(|finding| finding.level).collect()
+        };
+        let fits = [need("a", true, 5), need("b", false, 9)];
+        assert_eq!(levels(&fits), [Level::Ok]);
+        let together = [need("a", true, 5), need("b", true, 6)];
+        assert_eq!(levels(&together), [Level::Warning]);
+        let never = [need("a", true, 5), need("b", false, 11)];
+        assert_eq!(levels(&never), [Level::Error]);
+        assert!(judge_memory(&never, 10)[0].what.contains('b'));
     }
 
     #[test]
     fn the_kernels_numbers_are_read() {
-        assert_eq!(
-            parse_total("MemTotal:       16 kB\nMemFree: 1 kB\n"),
-            Some(16384)
-        );
-        assert_eq!(parse_total("MemTotal: x"), None);
         let limits = "Limit     Soft Limit  Hard Limit  Units\n\
                       Max open files  1024  524288  files\nMax locked memory  8  unlimited  bytes\n";
         assert_eq!(parse_limit(limits, "Max open files"), Some(524_288));

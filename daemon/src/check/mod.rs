@@ -11,6 +11,7 @@
 
 mod access;
 mod account;
+mod backups;
 mod engine;
 mod facts;
 mod finding;
@@ -43,7 +44,7 @@ const LIMIT: Duration = Duration::from_secs(9);
 type Judge = fn(&Facts) -> Vec<Finding>;
 
 /// Every check, in the order of the report.
-const CHECKS: [(Check, Judge); 15] = [
+const CHECKS: [(Check, Judge); 16] = [
     (Check::Syntax, syntax::syntax),
     (Check::Models, models::models),
     (Check::Ports, ports::ports),
@@ -59,6 +60,7 @@ const CHECKS: [(Check, Judge); 15] = [
     (Check::Secrets, folders::secrets),
     (Check::Environment, machine::environment),
     (Check::Processes, machine::processes),
+    (Check::Backups, backups::backups),
 ];
 
 /// What came of all checks.

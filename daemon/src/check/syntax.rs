@@ -150,6 +150,11 @@ fn told(level: Level, diagnostic: &Diagnostic, source: Option<&SourceFile>) -> F
 pub(super) fn cross_file(facts: &Facts) -> Vec<Finding> {
     let profiles = profiles_in(&facts.daemon.profiles_dir);
     let there: Vec<_> = profiles.iter().map(|(name, _)| &**name).collect();
+    // What was activated counts, and the built-in profile needs no file.
+    if let Some(active) = &facts.read.profile {
+        let what = format!("the active profile {active} is there");
+        return vec![Finding::ok(Check::CrossFile, what)];
+    }
     vec![judge_active(
         &facts.daemon,
         &there,

@@ -159,9 +159,12 @@ fn pass_on(folders: &Mutex<Folders>, event: notify::Result<notify::Event>) {
     }
 }
 
+/// The folder, or the nearest one above it, by its real name: the kernel has one watch for a folder, and
+/// tells of it under the name by which it was watched last.
 fn nearest_existing(folder: &Path) -> PathBuf {
-    let existing = folder.ancestors().find(|path| path.is_dir());
-    existing.unwrap_or(Path::new("/")).to_path_buf()
+    let mut existing = folder.ancestors().filter(|path| path.is_dir());
+    let real = existing.find_map(|path| std::fs::canonicalize(path).ok());
+    real.unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// Nothing panics while it holds one of these locks, and what they guard is whole at every point.

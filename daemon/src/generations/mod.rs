@@ -43,7 +43,7 @@ pub use error::{Broken, GetError, NoSuchGeneration, OpenError, RestoreError, Wri
 pub use generation::{ActiveProfile, Cause, Content, FileSize, Generation, Header, StoredFile};
 pub use restore::Restored;
 pub use rotation::{DAILY, RECENT, WEEKLY, kept};
-pub use store::{Pending, Pruned, Store, Verified};
+pub use store::{Pending, Pruned, Store, Verified, peek};
 pub use vetoes::Veto;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use vetoes::Vetoes;

@@ -365,7 +365,7 @@ impl Store {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{number:08}.json"))
+        self.folder.join(file_name(number))
     }
 
     /// The number of the next generation: none is ever given twice, not even that of a broken one.
@@ -383,6 +383,35 @@ fn write(path: &Path, text: serde_json::Result<String>) -> Result<(), WriteError
         path: path.to_path_buf(),
         reason,
     })
+}
+
+/// The generations in the state directory, newest first, each with what is wrong with it: for those who only
+/// look. Blocks.
+pub fn peek(state_dir: &Path) -> Vec<(u64, Result<(), String>)> {
+    let folder = state_dir.join(super::FOLDER);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| match numbered(entry.file_name().to_str()?)? {
+        (number, Ending::Generation) => Some(number),
+        (_, Ending::Aside) => None,
+    });
+    let mut kept: Vec<_> = numbers
+        .map(|number| (number, read_back(&folder.join(file_name(number)), number)))
+        .collect();
+    kept.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    kept
+}
+
+fn read_back(path: &Path, number: u64) -> Result<(), String> {
+    let text = files::read_stable(path, LIMIT).map_err(|error| error.to_string())?;
+    match parse(&text, number) {
+        Ok(_) => Ok(()),
+        Err(Fault::Newer(version)) => Err(format!("a later magid wrote it, in version {version}")),
+        Err(Fault::Broken(why)) => Err(why),
+    }
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number:08}.json")
 }
 
 /// Reads the generation `number`.

@@ -31,6 +31,25 @@ pub enum StepAction {
     Define,
 }
 
+/// How an incarnation is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The new one gets ready beside the old one, and takes over.
+    BlueGreen,
+    /// The old one is drained and stopped before the new one is started.
+    DrainRestart,
+}
+
+impl Method {
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BlueGreen => "blue-green",
+            Self::DrainRestart => "drain-restart",
+        }
+    }
+}
+
 /// What is done to one server, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -38,6 +57,8 @@ pub struct Step {
     pub server: ServerName,
     /// What is done.
     pub action: StepAction,
+    /// How it is replaced, if it is.
+    pub method: Option<Method>,
     /// Why, each a phrase such as `ctx_size: 4096 -> 8192`.
     pub reasons: Vec<String>,
 }
@@ -114,6 +135,7 @@ fn step(server: &ServerName, action: StepAction, reasons: Vec<String>) -> Step {
     Step {
         server: server.clone(),
         action,
+        method: None,
         reasons,
     }
 }

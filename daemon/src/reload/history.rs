@@ -43,6 +43,7 @@ impl Reloader {
         &mut self,
         read: &Read,
         attempt: &Attempt,
+        summary: String,
     ) -> Result<Begun, ReloadError> {
         let mut begun = Begun::default();
         if let Target::Generation(_) = attempt.target {
@@ -61,7 +62,9 @@ impl Reloader {
                 {
                     return Ok(None);
                 }
-                store.begin(content, cause, "", Timestamp::now()).map(Some)
+                store
+                    .begin(content, cause, &summary, Timestamp::now())
+                    .map(Some)
             })
             .await?;
         match pending {

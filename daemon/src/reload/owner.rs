@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::change::{Applied, Begun, InFlight};
+use super::history::summary;
 use super::read::{self, Choice, Content, Inputs, Instead, Read};
 use super::{
     Answer, Conclusion, ConfigStatus, Decision, Order, QUEUE, ReloadError, ReloadHandle, Request,
@@ -445,7 +446,7 @@ impl Reloader {
         if attempt.origin == Origin::DryRun {
             return Ok(verdict);
         }
-        let begun = match self.write_down(&read, attempt).await {
+        let begun = match self.write_down(&read, attempt, summary(&verdict)).await {
             Ok(begun) => begun,
             Err(error) => {
                 self.status

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use super::budget::{Budget, Machine};
 use super::demand::{Demand, Source};
-use super::estimates::EstimatesFile;
+use super::estimates::{Estimates, EstimatesFile};
 use super::inputs::{Assessed, Inputs};
 use super::ledger::{Account, Decision, Never, Shortage};
 use crate::blocking::blocking;
@@ -347,4 +347,13 @@ async fn keep_looking(shared: Weak<Shared>) {
         };
         shared.state().look_at(machine);
     }
+}
+
+/// What there is for all servers, and what these need by what can be told without running anything: for
+/// those who only look. Blocks.
+pub fn survey(config: &MemoryConfig, inputs: Vec<Inputs>) -> (Budget, Vec<Demand>) {
+    let mut state = State::new(config.clone(), Machine::read(), Estimates::default());
+    let assessed = inputs.into_iter().map(Assessed::of);
+    let needs = assessed.map(|assessed| state.best(&assessed)).collect();
+    (state.snapshot().budget, needs)
 }

@@ -9,7 +9,7 @@ use super::owner::{Fleet, Member, tell};
 use super::{AskError, Mode, Outcome, Pending, Request};
 use crate::lifecycle::{Event, StopReason};
 use crate::name::ServerName;
-use crate::plan::{self, Current, Definition, Step, StepAction};
+use crate::plan::{self, Current, Definition, Method, Step, StepAction};
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::{Numbers, Seat};
 use crate::supervisor::server::{self, Command, Place};
@@ -89,7 +89,17 @@ impl Fleet {
                 (name.clone(), current)
             })
             .collect();
-        plan::plan(&current, definitions, |name| self.stopped.contains(name))
+        let remembered = |name: &ServerName| self.stopped.contains(name);
+        let mut steps = plan::plan(&current, definitions, remembered);
+        for step in &mut steps {
+            let definition = definitions.get(&step.server);
+            if step.action == StepAction::Replace
+                && let Some(definition) = definition
+            {
+                step.method = Some(self.method(definition));
+            }
+        }
+        steps
     }
 
     fn reserve_ports(&self, definitions: &BTreeMap<ServerName, Definition>) {
@@ -125,7 +135,7 @@ impl Fleet {
         let Some(definition) = definition else {
             return self.remove(&step.server);
         };
-        if step.action == StepAction::Replace && self.can_be_beside(&definition) {
+        if step.method == Some(Method::BlueGreen) {
             return self.prepare(definition);
         }
         self.drop_successor(&step.server);

@@ -12,7 +12,7 @@ use super::Request;
 use super::owner::{Fleet, Successor, tell};
 use crate::lifecycle::{Event, PublicState, StopReason};
 use crate::name::ServerName;
-use crate::plan::{Definition, Difference, Replace, compare};
+use crate::plan::{Definition, Difference, Method, Replace, compare};
 use crate::supervisor::events::{Happening, Kind};
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::Seat;
@@ -23,8 +23,15 @@ use crate::supervisor::server::{self, Command, Place, ServerHandle, Survivor};
 const MOST_BESIDE: usize = 4;
 
 impl Fleet {
-    /// Whether a server can get ready with a new definition beside the incarnation that serves.
-    pub(super) fn can_be_beside(&self, definition: &Definition) -> bool {
+    /// How a server gets a new definition: beside the incarnation that serves, if there is room for both.
+    pub(super) fn method(&self, definition: &Definition) -> Method {
+        match self.can_be_beside(definition) {
+            true => Method::BlueGreen,
+            false => Method::DrainRestart,
+        }
+    }
+
+    fn can_be_beside(&self, definition: &Definition) -> bool {
         let wanted = match definition.replace {
             Replace::Auto | Replace::BlueGreen => definition.launch.port.is_none(),
             Replace::DrainRestart => false,
@@ -34,7 +41,15 @@ impl Fleet {
             .board
             .row(&definition.name)
             .is_some_and(|row| row.view.state == PublicState::Ready);
-        wanted && serves && self.seats_beside(&definition.name) < MOST_BESIDE
+        let has_successor = self
+            .members
+            .get(&definition.name)
+            .is_some_and(|member| member.successor.is_some());
+        let need = definition.need.as_ref();
+        // What a successor has reserved is its own.
+        let fits =
+            has_successor || need.is_none_or(|need| self.context.memory.would_fit(need).is_ok());
+        wanted && serves && fits && self.seats_beside(&definition.name) < MOST_BESIDE
     }
 
     fn seats_beside(&self, name: &ServerName) -> usize {
