@@ -1,7 +1,7 @@
 //! Replacing a file as a whole.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -18,7 +18,19 @@ pub const TEMPORARY: &str = ".magi-";
 ///
 /// Whatever the system says; the old content is then untouched.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let fresh = prepare(path, content)?;
+    replace_by(path, |file| file.write_all(content))
+}
+
+/// The same with content that need not be in memory as a whole.
+///
+/// # Errors
+///
+/// Whatever the system or `write` says; the old content is then untouched.
+pub fn replace_by(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let fresh = prepare_by(path, write)?;
     fresh.persist(path).map_err(|error| error.error)?;
     sync_folder(path)
 }
@@ -35,11 +47,21 @@ pub fn create(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn prepare(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
+    prepare_by(path, |file| file.write_all(content))
+}
+
+fn prepare_by(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<NamedTempFile> {
     let mut fresh = tempfile::Builder::new()
         .prefix(TEMPORARY)
         .permissions(std::fs::Permissions::from_mode(0o640))
         .tempfile_in(folder(path))?;
-    fresh.write_all(content)?;
+    let mut buffered = BufWriter::new(fresh.as_file_mut());
+    write(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
     fresh.as_file().sync_all()?;
     Ok(fresh)
 }

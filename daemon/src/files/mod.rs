@@ -8,7 +8,7 @@ mod rewrite;
 mod sample;
 pub mod state;
 
-pub use atomic::{TEMPORARY, create, replace};
+pub use atomic::{TEMPORARY, create, replace, replace_by};
 pub use fingerprint::Fingerprint;
 pub use hints::{Hints, Watch, any_changed};
 pub use read::{ReadError, read_stable};

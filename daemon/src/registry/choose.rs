@@ -3,13 +3,12 @@
 //! One file can be seen by several paths, through symlinks and hard links, and in several revisions.
 //! It is one model, by one path: if it is known already, by the one it has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::group::{self, Parts};
+use super::group;
 use super::hub;
 use super::look::{Header, Look, Place, SeenFile, Stamp};
 use crate::gguf::Facts;
@@ -18,7 +17,7 @@ use crate::gguf::Facts;
 #[derive(Debug, Default)]
 pub(super) struct Sighting {
     /// The models by path.
-    pub(super) models: BTreeMap<PathBuf, SeenModel>,
+    pub(super) models: HashMap<PathBuf, SeenModel>,
     /// The files that are there and are no models, or not now, and why.
     pub(super) left: BTreeMap<PathBuf, Left>,
 }
@@ -51,67 +50,70 @@ pub(super) fn choose(looks: &[Look], is_known: impl Fn(&Path) -> bool) -> Sighti
     let mut sighting = Sighting::default();
     let newest = newest_revisions(looks, &mut sighting.left);
     let files = without_twins(newest, is_known, &mut sighting.left);
-    let mut usable: BTreeMap<PathBuf, Arc<Facts>> = BTreeMap::new();
-    for file in files.values() {
-        let left = match &file.header {
+    let mut usable = Vec::new();
+    let mut written: HashSet<&Path> = HashSet::new();
+    for file in files {
+        match &file.header {
             Header::Facts(facts) => {
-                usable.insert(file.path.clone(), facts.clone());
-                continue;
+                usable.push((file, &**facts));
+                let why = group::no_model(facts.role);
+                sighting.leave(file, why.map(Left::Part));
             }
-            Header::Unsettled => Left::Unsettled,
-            Header::Broken(why) => Left::Broken(why.clone()),
-        };
-        sighting.left.insert(file.path.clone(), left);
-    }
-    for (path, facts) in &usable {
-        if let Some(why) = group::no_model(facts.role) {
-            sighting.left.insert(path.clone(), Left::Part(why));
+            Header::Unsettled => {
+                written.extend(file.path.parent());
+                sighting.leave(file, Some(Left::Unsettled));
+            }
+            Header::Broken(why) => sighting.leave(file, Some(Left::Broken(why.clone()))),
         }
     }
-    let joined = group::join(&usable);
-    for (path, why) in joined.problems {
-        let waits = sighting.is_written_beside(&path);
+    let named: Vec<_> = usable
+        .iter()
+        .map(|(file, facts)| (file.path.as_path(), *facts))
+        .collect();
+    let joined = group::join(&named);
+    for (at, why) in joined.problems {
+        let (file, _) = usable[at];
+        // The shard that is missing may be the one that is being written.
+        let waits = file
+            .path
+            .parent()
+            .is_some_and(|folder| written.contains(folder));
         let left = if waits {
             Left::Unsettled
         } else {
             Left::Broken(why)
         };
-        sighting.left.insert(path, left);
+        sighting.leave(file, Some(left));
     }
-    let models = joined.models.into_iter().filter_map(|parts| {
-        let path = parts.files.first()?.clone();
-        Some((path, seen_model(parts, &files)))
-    });
-    sighting.models = models.collect();
+    for parts in joined.models {
+        let files: Vec<_> = parts.files.iter().map(|&at| usable[at].0).collect();
+        let mmproj = parts.mmproj.map(|at| usable[at].0);
+        sighting.add(&files, mmproj, parts.facts);
+    }
     sighting
 }
 
 impl Sighting {
-    /// Whether a file in the same folder is still written: the shard that is missing may be the next.
-    fn is_written_beside(&self, path: &Path) -> bool {
-        let mut left = self.left.iter();
-        left.any(|(other, left)| *left == Left::Unsettled && other.parent() == path.parent())
+    fn leave(&mut self, file: &SeenFile, left: Option<Left>) {
+        if let Some(left) = left {
+            self.left.insert(file.path.clone(), left);
+        }
     }
-}
 
-fn seen_model(parts: Parts, files: &BTreeMap<PathBuf, &SeenFile>) -> SeenModel {
-    let stamps = || {
-        parts
-            .files
-            .iter()
-            .filter_map(|path| Some(files.get(path)?.stamp))
-    };
-    SeenModel {
-        size_bytes: stamps()
-            .map(|stamp| stamp.size)
-            .fold(0, u64::saturating_add),
-        modified: stamps()
-            .map(|stamp| stamp.modified)
-            .max()
-            .unwrap_or_default(),
-        files: parts.files,
-        mmproj: parts.mmproj,
-        facts: parts.facts,
+    fn add(&mut self, files: &[&SeenFile], mmproj: Option<&SeenFile>, facts: Facts) {
+        let Some(first) = files.first() else {
+            return;
+        };
+        let sizes = files.iter().map(|file| file.stamp.size);
+        let times = files.iter().chain(&mmproj).map(|file| file.stamp.modified);
+        let model = SeenModel {
+            files: files.iter().map(|file| file.path.clone()).collect(),
+            mmproj: mmproj.map(|file| file.path.clone()),
+            size_bytes: sizes.fold(0, u64::saturating_add),
+            modified: times.max().unwrap_or_default(),
+            facts,
+        };
+        self.models.insert(first.path.clone(), model);
     }
 }
 
@@ -163,23 +165,30 @@ struct Revision {
     modified: Option<Timestamp>,
 }
 
-/// The files by path, but each only once.
+/// The files, but each only once.
 fn without_twins<'a>(
-    mut files: Vec<&'a SeenFile>,
+    files: Vec<&'a SeenFile>,
     is_known: impl Fn(&Path) -> bool,
     left: &mut BTreeMap<PathBuf, Left>,
-) -> BTreeMap<PathBuf, &'a SeenFile> {
-    files.sort_by_cached_key(|file| (!is_known(&file.path), file.is_link, file.path.clone()));
+) -> Vec<&'a SeenFile> {
     // Where places are no more than hints, two files could have one: not with the same stamp, too.
-    let mut places: HashMap<(Place, Stamp), &Path> = HashMap::new();
-    let mut chosen = BTreeMap::new();
+    let mut places: HashMap<(Place, Stamp), &SeenFile> = HashMap::with_capacity(files.len());
+    let mut twins = Vec::new();
     for file in files {
-        let first = *places.entry((file.place, file.stamp)).or_insert(&file.path);
-        if first == file.path {
-            chosen.insert(file.path.clone(), file);
-        } else {
-            left.insert(file.path.clone(), Left::Twin(first.to_path_buf()));
+        let best = places.entry((file.place, file.stamp)).or_insert(file);
+        if best.path == file.path {
+            continue;
         }
+        let rank = |file: &'a SeenFile| (!is_known(&file.path), file.is_link, &file.path);
+        let worse = match rank(file) < rank(best) {
+            true => std::mem::replace(best, file),
+            false => file,
+        };
+        twins.push(worse);
     }
-    chosen
+    for twin in twins {
+        let chosen = places[&(twin.place, twin.stamp)].path.clone();
+        left.insert(twin.path.clone(), Left::Twin(chosen));
+    }
+    places.into_values().collect()
 }

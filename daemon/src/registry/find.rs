@@ -1,5 +1,7 @@
 //! What somebody means by the name of a model.
 
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +46,33 @@ pub enum NotFound {
     },
 }
 
+/// The models by the names of their files. Thousands of servers may name one each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    by_file: HashMap<String, Vec<ModelId>>,
+    by_path: HashMap<OsString, ModelId>,
+}
+
+impl Names {
+    fn of(models: &BTreeMap<ModelId, Arc<Model>>) -> Self {
+        let mut names = Self::default();
+        for (id, path) in models
+            .iter()
+            .flat_map(|(id, m)| m.files.iter().map(move |f| (id, f)))
+        {
+            names.by_path.insert(path.into(), id.clone());
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                names
+                    .by_file
+                    .entry(name.to_owned())
+                    .or_default()
+                    .push(id.clone());
+            }
+        }
+        names
+    }
+}
+
 impl Snapshot {
     /// What is meant by `written` in a file in `folder`, or by somebody whose current folder that is:
     /// the id of a model, the name of its file with or without `.gguf`, or a path, which has a `/`.
@@ -54,15 +83,14 @@ impl Snapshot {
     pub fn find(&self, written: &str, folder: &Path) -> Result<Found, NotFound> {
         if written.contains('/') {
             let path = plain(&folder.join(written));
-            let mut models = self.models.values();
-            let known = models.find(|model| model.files.contains(&path));
+            let id = self.names().by_path.get(path.as_os_str());
+            let known = id.and_then(|id| self.models.get(id));
             return Ok(known.map_or(Found::Path(path), |model| Found::Model(model.clone())));
         }
         if let Some(model) = self.models.get(written) {
             return Ok(Found::Model(model.clone()));
         }
-        let of_name: Vec<_> = self.of_file_name(written).collect();
-        match of_name.as_slice() {
+        match self.of_file_name(written).as_slice() {
             [] => {
                 let unsettled = self.unsettled.iter();
                 let mut unsettled = unsettled.filter(|path| has_name(path, written));
@@ -80,9 +108,17 @@ impl Snapshot {
         }
     }
 
-    fn of_file_name<'a>(&'a self, written: &'a str) -> impl Iterator<Item = &'a Arc<Model>> {
-        let models = self.models.values();
-        models.filter(move |model| model.files.iter().any(|path| has_name(path, written)))
+    fn of_file_name(&self, written: &str) -> Vec<&Arc<Model>> {
+        let names = &self.names().by_file;
+        let ids = names
+            .get(written)
+            .or_else(|| names.get(&format!("{written}.gguf")));
+        let ids = ids.into_iter().flatten();
+        ids.filter_map(|id| self.models.get(id)).collect()
+    }
+
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| Names::of(&self.models))
     }
 
     fn no_such(&self, written: &str) -> NotFound {

@@ -1,11 +1,9 @@
 //! Reading what the header of a file says.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 
@@ -33,15 +31,20 @@ pub fn facts_of(path: &Path) -> Result<Facts, String> {
             None => Ok(facts),
         };
     }
-    let mut files = BTreeMap::from([(path.to_path_buf(), Arc::new(facts))]);
+    let mut files = vec![(path.to_path_buf(), facts)];
     for shard in shards(path).map_err(|error| error.to_string())? {
         if shard != path {
-            files.insert(shard.clone(), Arc::new(read(&shard)?));
+            let facts = read(&shard)?;
+            files.push((shard, facts));
         }
     }
-    let joined = group::join(&files);
+    let named: Vec<_> = files
+        .iter()
+        .map(|(path, facts)| (path.as_path(), facts))
+        .collect();
+    let joined = group::join(&named);
     let mut models = joined.models.into_iter();
-    let model = models.find(|parts| parts.files.iter().any(|file| file == path));
+    let model = models.find(|parts| parts.files.contains(&0));
     model.map(|parts| parts.facts).ok_or_else(|| {
         let mut problems = joined.problems.into_iter().map(|(_, why)| why);
         problems

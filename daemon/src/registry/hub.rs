@@ -30,6 +30,8 @@ pub(super) fn is_repository(name: &str) -> bool {
 
 /// The repository in whose `snapshots` the file at `path` is.
 pub(super) fn repository(path: &Path) -> Option<Repository<'_>> {
+    // Most paths are in none.
+    path.to_str().filter(|text| text.contains(PREFIX))?;
     let names: Vec<_> = path.components().map(|c| c.as_os_str()).collect();
     let depth = 1 + names
         .windows(4)

@@ -61,7 +61,7 @@ pub(super) fn merge(input: Input<'_>) -> Merged {
     let excluded = still_there(&input);
     let is_news = excluded != *input.excluded;
     let mut merge = Merge {
-        found: BTreeMap::new(),
+        found: HashMap::new(),
         merged: Merged {
             models: Models::new(),
             excluded,
@@ -115,7 +115,7 @@ impl Input<'_> {
 struct Merge<'a> {
     input: Input<'a>,
     /// What was seen and belongs to nothing yet.
-    found: BTreeMap<PathBuf, SeenModel>,
+    found: HashMap<PathBuf, SeenModel>,
     merged: Merged,
 }
 
@@ -123,7 +123,7 @@ impl Merge<'_> {
     fn take_found(&mut self) {
         let excluded = self.merged.excluded.iter();
         let excluded: BTreeSet<_> = excluded.map(|path| hub::without_revision(path)).collect();
-        self.found = self.input.sighting.models.clone();
+        self.found = std::mem::take(&mut self.input.sighting.models);
         if !excluded.is_empty() {
             self.found
                 .retain(|path, _| !excluded.contains(&hub::without_revision(path)));
@@ -225,7 +225,12 @@ impl Merge<'_> {
             }
         }
         now.last_seen = self.input.now;
-        self.merged.models.insert(now.id.clone(), Arc::new(now));
+        self.keep(now);
+    }
+
+    fn keep(&mut self, model: Model) {
+        let id = model.id.clone();
+        self.merged.models.insert(id, Arc::new(model));
     }
 
     /// A model that was not seen.
@@ -264,7 +269,10 @@ impl Merge<'_> {
     fn add_new(&mut self) {
         // Ids that a user chose are not given to others.
         let chosen: BTreeSet<_> = self.input.chosen.values().cloned().collect();
-        for (path, seen) in std::mem::take(&mut self.found) {
+        let mut found: Vec<_> = std::mem::take(&mut self.found).into_iter().collect();
+        // Of two files of one name it must always be the same that gets the plain id.
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (path, seen) in found {
             let models = &self.merged.models;
             let id = self
                 .input

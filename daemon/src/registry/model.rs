@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::find::Names;
 use crate::gguf::{Facts, Tier};
 use crate::name::{NameError, ServerName};
 
@@ -30,7 +31,7 @@ pub struct Model {
     pub mmproj: Option<PathBuf>,
     /// The bytes of all its files, without the projector.
     pub size_bytes: u64,
-    /// When the newest of its files was last written.
+    /// When the newest of its files was last written, the projector included.
     pub modified: Timestamp,
     /// What its headers say.
     pub facts: Facts,
@@ -106,6 +107,8 @@ pub struct Snapshot {
     /// Files that may still be written, and so are no models yet. Whoever names one means it all the
     /// same.
     pub unsettled: BTreeSet<PathBuf>,
+    /// Made when a model is first looked for by the name of its file.
+    pub(super) names: OnceLock<Names>,
 }
 
 /// What a scan brought.

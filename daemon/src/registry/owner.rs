@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use super::find::{Found, NotFound};
 use super::handle::{QUEUE, RegistryConfig, RegistryError, RegistryHandle, Request, Wanted};
 use super::look::{Header, Look};
 use super::merge::{Input, Merged, Models, merge};
-use super::model::{Model, OverridesChange, Snapshot};
+use super::model::{Model, OverridesChange, ScanReport, Snapshot};
 use super::problems::problems;
 use super::scan::{Earlier, KnownFile, ReadFacts, Scanned, Scanner};
 use super::store::{self, Stored};
@@ -58,7 +58,9 @@ struct Owner {
     served: Vec<Wanted>,
     /// Who waits for the next one.
     waiting: Vec<Wanted>,
-    first_hint: Option<Instant>,
+    /// Files may have changed: since when, and when to look.
+    hinted: Option<(Instant, Instant)>,
+    /// When to look without a hint.
     next_look: Instant,
 }
 
@@ -85,6 +87,7 @@ pub(super) async fn spawn(
         problems: writer.written().borrow().problem.iter().cloned().collect(),
         scan_paths: paths(&config),
         unsettled: BTreeSet::new(),
+        names: OnceLock::new(),
     };
     let (requests, inbox) = mpsc::channel(QUEUE);
     let (config, followed) = watch::channel(config);
@@ -108,7 +111,7 @@ pub(super) async fn spawn(
         under_way: None,
         served: Vec::new(),
         waiting: Vec::new(),
-        first_hint: None,
+        hinted: None,
         next_look: Instant::now(),
     };
     tokio::spawn(owner.run(inbox));
@@ -130,6 +133,8 @@ impl Owner {
     async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         loop {
             let is_due = self.under_way.is_none();
+            let hinted = self.hinted.map(|(_, look)| look);
+            let next_look = hinted.map_or(self.next_look, |look| look.min(self.next_look));
             // Each arm is cancel-safe: a request or a hint that was not taken is still there, and
             // the look under way goes on.
             tokio::select! {
@@ -140,14 +145,16 @@ impl Owner {
                 Ok(()) = self.config.changed() => self.next_look = Instant::now(),
                 Ok(()) = self.written.changed() => self.republish(),
                 scanned = end_of(&mut self.under_way) => self.take_in(scanned),
-                () = self.watches.changed() => {
-                    let now = Instant::now();
-                    let latest = *self.first_hint.get_or_insert(now) + LATEST;
-                    self.next_look = self.next_look.min((now + QUIET).min(latest));
-                }
-                () = tokio::time::sleep_until(self.next_look), if is_due => self.look(),
+                () = self.watches.changed() => self.hint(Instant::now()),
+                () = tokio::time::sleep_until(next_look), if is_due => self.look(),
             }
         }
+    }
+
+    /// Puts off the look until files are left alone, but not for long.
+    fn hint(&mut self, now: Instant) {
+        let first = self.hinted.map_or(now, |(first, _)| first);
+        self.hinted = Some((first, (now + QUIET).min(first + LATEST)));
     }
 
     fn serve(&mut self, request: Request) {
@@ -168,7 +175,7 @@ impl Owner {
         let config = self.config.borrow_and_update().clone();
         let scan = self.scanner.scan(&config.scan_paths, self.earlier.clone());
         self.served.append(&mut self.waiting);
-        self.first_hint = None;
+        self.hinted = None;
         self.next_look = Instant::now() + LOOK_SELDOM;
         self.under_way = Some(tokio::spawn(scan));
     }
@@ -179,12 +186,16 @@ impl Owner {
         let served = std::mem::take(&mut self.served);
         let scanned = match scanned {
             Ok(scanned) => scanned,
-            Err(error) => return tracing::error!("cannot look for models: {error}"),
+            Err(error) => {
+                self.next_look = Instant::now() + LOOK_ANYWAY;
+                return tracing::error!("cannot look for models: {error}");
+            }
         };
-        let known = self.published.borrow().models.clone();
+        let snapshot = self.published.borrow().clone();
+        let known = &snapshot.models;
         let paths: HashSet<&Path> = known.values().map(|model| model.path.as_path()).collect();
         let sighting = choose(&scanned.looks, |path| paths.contains(path));
-        let mut admission = Admission::new(&known, &scanned.looks, &sighting, &mut self.excluded);
+        let mut admission = Admission::new(known, &scanned.looks, &sighting, &mut self.excluded);
         let admitted: Vec<_> = served
             .into_iter()
             .map(|wanted| admission.admit(wanted))
@@ -192,7 +203,7 @@ impl Owner {
         let chosen = admission.chosen;
         let left = sighting.left.clone();
         let mut merged = merge(Input {
-            known: &known,
+            known,
             looks: &scanned.looks,
             sighting,
             device: &|path| self.earlier.known.get(path).map(|file| file.device),
@@ -206,9 +217,9 @@ impl Owner {
         self.problems = problems(&scanned.looks, &merged.held, &left);
         self.problems.extend(self.watches.problem());
         merged.report.problems.clone_from(&self.problems);
-        let number = self.keep(scanned, &merged);
+        let report = Arc::new(std::mem::take(&mut merged.report));
+        let number = self.keep(scanned, merged, &report);
         self.scans.send_modify(|scans| *scans += 1);
-        let report = Arc::new(merged.report);
         for admitted in admitted {
             admitted.answer(&report, &self.published.borrow().models, number);
         }
@@ -236,18 +247,16 @@ impl Owner {
 
     /// Remembers and publishes what a scan brought. Returns the number of the newest state to be
     /// written.
-    fn keep(&mut self, scanned: Scanned, merged: &Merged) -> u64 {
+    fn keep(&mut self, scanned: Scanned, merged: Merged, report: &ScanReport) -> u64 {
         let known = Arc::new(self.known_files(&scanned.looks, &merged.models));
         let has_new_files = known != self.earlier.known;
-        self.excluded.clone_from(&merged.excluded);
+        self.excluded = merged.excluded;
         self.earlier = Arc::new(Earlier {
             known,
             settling: scanned.settling,
         });
-        let models = merged.models.clone();
-        self.publish(models, Some(Timestamp::now()), merged.is_news);
+        self.publish(merged.models, Some(Timestamp::now()), merged.is_news);
         if merged.is_news {
-            let report = &merged.report;
             tracing::info!(
                 total = report.total,
                 added = report.added.len(),
@@ -313,6 +322,7 @@ impl Owner {
                 problems,
                 scan_paths,
                 unsettled,
+                names: OnceLock::new(),
             });
             is_news
         });

@@ -4,7 +4,7 @@
 //! itself needs follows, a line each: `facts` of the models, and of all `files` what their headers said
 //! when they had that size and time; a file that still has them is not opened again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,15 +35,6 @@ pub(crate) struct Stored {
     pub(super) excluded: BTreeSet<PathBuf>,
     /// What the headers of files said.
     pub(super) files: Arc<HashMap<PathBuf, KnownFile>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Head<'a> {
-    version: u32,
-    scanned_at: Option<Timestamp>,
-    models: Vec<ModelText<'a>>,
-    excluded: &'a BTreeSet<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -133,70 +124,72 @@ pub(super) fn write(path: &Path, stored: &Stored) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    crate::files::replace(path, &text(stored)?)
+    crate::files::replace_by(path, |out| write_to(out, stored))
 }
 
-/// The text of the file.
-pub(crate) fn text(stored: &Stored) -> io::Result<Vec<u8>> {
-    let head = Head {
-        version: VERSION,
-        scanned_at: stored.scanned_at,
-        models: stored
-            .models
-            .values()
-            .map(|model| ModelText::of(model))
-            .collect(),
-        excluded: &stored.excluded,
-    };
-    let mut text = serde_json::to_vec_pretty(&head)?;
-    // The end of the object: lines for magid follow.
-    text.truncate(text.len() - "\n}".len());
-    let facts = stored
-        .models
-        .values()
-        .map(|model| (&model.id, &model.facts));
-    section(&mut text, "facts", facts)?;
-    let files: BTreeMap<_, _> = stored.files.iter().collect();
-    let models = stored
-        .models
-        .values()
-        .map(|model| (&model.path, &model.facts));
-    let models: HashMap<_, _> = models.collect();
+/// Writes the text of the file, which is too long to be made in memory first.
+pub(crate) fn write_to(out: &mut dyn Write, stored: &Stored) -> io::Result<()> {
+    let scanned_at = serde_json::to_string(&stored.scanned_at)?;
+    write!(
+        out,
+        "{{\n  \"version\": {VERSION},\n  \"scannedAt\": {scanned_at},\n"
+    )?;
+    write!(out, "  \"models\": [")?;
+    for (number, model) in stored.models.values().enumerate() {
+        out.write_all(if number == 0 { b"" } else { b"," })?;
+        let text = serde_json::to_string_pretty(&ModelText::of(model))?;
+        for line in text.lines() {
+            write!(out, "\n    {line}")?;
+        }
+    }
+    let excluded = serde_json::to_string(&stored.excluded)?;
+    write!(out, "\n  ],\n  \"excluded\": {excluded}")?;
+    let models = || stored.models.values();
+    section(
+        out,
+        "facts",
+        models().map(|model| (&model.id, &model.facts)),
+    )?;
+    let of_models: HashMap<_, _> = models().map(|model| (&model.path, &model.facts)).collect();
+    let mut files: Vec<_> = stored.files.iter().collect();
+    files.sort_by_key(|(path, _)| path.as_os_str());
     let files = files.into_iter().map(|(path, file)| {
-        let facts = models.get(path).copied();
+        let facts = of_models.get(path).copied();
         (path, FileText::of(file, facts))
     });
-    section(&mut text, "files", files)?;
-    text.extend(b"\n}\n");
-    Ok(text)
+    section(out, "files", files)?;
+    out.write_all(b"\n}\n")
 }
 
 /// Writes one more member of the object: an object with a line for each entry.
 fn section<K: Serialize, V: Serialize>(
-    text: &mut Vec<u8>,
+    out: &mut dyn Write,
     name: &str,
     entries: impl Iterator<Item = (K, V)>,
 ) -> io::Result<()> {
-    write!(text, ",\n  \"{name}\": {{")?;
+    write!(out, ",\n  \"{name}\": {{")?;
     for (number, (key, value)) in entries.enumerate() {
         let before: &[u8] = if number == 0 { b"\n    " } else { b",\n    " };
-        text.extend(before);
-        serde_json::to_writer(&mut *text, &key)?;
-        text.extend(b": ");
-        serde_json::to_writer(&mut *text, &value)?;
+        out.write_all(before)?;
+        serde_json::to_writer(&mut *out, &key)?;
+        out.write_all(b": ")?;
+        serde_json::to_writer(&mut *out, &value)?;
     }
-    text.extend(b"\n  }");
-    Ok(())
+    out.write_all(b"\n  }")
 }
 
 /// Reads the text of the file.
 pub(crate) fn parse(text: &str, tiers: &TierRule) -> Result<Stored, Fault> {
     let mut whole: Whole = state::parse(text, VERSION)?;
     let mut models = Models::new();
+    let mut paths = HashSet::new();
     for model in whole.models {
         let Some(facts) = whole.facts.remove(&model.id) else {
             return Err(Fault::Broken(format!("`facts` lacks {}", model.id)));
         };
+        if !paths.insert(model.path.clone()) {
+            return Err(Fault::Broken(format!("{} has another's path", model.id)));
+        }
         let model = model.with(facts, tiers);
         models.insert(model.id.clone(), Arc::new(model));
     }
@@ -253,7 +246,10 @@ impl ModelRead {
             guessed_tier: guessed_tier(&facts, tiers),
             facts,
             id: self.id,
-            files: self.files.unwrap_or_else(|| vec![self.path.clone()]),
+            files: match self.files {
+                Some(files) if files.len() > 1 => files,
+                Some(_) | None => vec![self.path.clone()],
+            },
             path: self.path,
             mmproj: self.mmproj,
             size_bytes: self.size_bytes,

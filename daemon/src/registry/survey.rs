@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
@@ -56,5 +57,6 @@ pub fn survey(config: &RegistryConfig) -> Snapshot {
             .map(|scan| scan.path.clone())
             .collect(),
         unsettled: settling.into_iter().flat_map(HashMap::into_keys).collect(),
+        names: OnceLock::new(),
     }
 }

@@ -11,7 +11,7 @@
 mod headers;
 pub(super) mod walk;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -76,8 +76,10 @@ impl Scanner {
             wall: Timestamp::now(),
             instant: Instant::now(),
         };
+        let mut seen = HashSet::new();
         let looks: Vec<_> = roots
             .iter()
+            .filter(|root| seen.insert(&root.path))
             .map(|root| tokio::spawn(self.look(root, earlier.clone(), now)))
             .collect();
         async move {
@@ -167,5 +169,65 @@ async fn with_patience<T>(
             return None;
         }
         seen = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tempfile::TempDir;
+
+    use super::super::testing::{scan_path, write};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_is_given_up_only_when_it_makes_no_progress() {
+        let progress = Arc::new(AtomicU64::new(0));
+        let watched = Arc::downgrade(&progress);
+        let slow = async {
+            for _ in 0..10 {
+                tokio::time::sleep(PATIENCE / 2).await;
+                progress.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        assert_eq!(with_patience(slow, &watched, PATIENCE).await, Some(()));
+        let dead = std::future::pending::<()>();
+        assert_eq!(with_patience(dead, &watched, PATIENCE).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_path_that_does_not_answer_keeps_nobody_from_the_others_and_is_asked_once() {
+        let folder = TempDir::new().unwrap();
+        let roots = ["dead", "well"].map(|name| scan_path(&folder.path().join(name)));
+        for root in &roots {
+            write(&root.path.join("a.gguf"), 1);
+        }
+        let (asked, times_asked) = mpsc::channel();
+        let (release, hold) = mpsc::channel::<()>();
+        let hold = std::sync::Mutex::new(hold);
+        let dead = roots[0].path.clone();
+        let mut scanner = Scanner::new(Arc::new(move |path: &Path| {
+            if path.starts_with(&dead) {
+                asked.send(()).unwrap();
+                let _ = hold.lock().unwrap().recv();
+            }
+            super::super::header::read(path)
+        }));
+        scanner.patience = Duration::from_millis(50);
+        for _ in 0..3 {
+            let scanned = scanner.scan(&roots, Arc::default()).await;
+            let why = &scanned.looks[0].blocked[&roots[0].path];
+            assert!(why.contains("does not answer"), "{why}");
+            assert_eq!(scanned.looks[1].files.len(), 1);
+        }
+        assert_eq!(times_asked.try_iter().count(), 1);
+        drop(release);
+        scanner.patience = PATIENCE;
+        let mut looks = scanner.scan(&roots, Arc::default()).await.looks;
+        while looks[0].files.is_empty() {
+            looks = scanner.scan(&roots, Arc::default()).await.looks;
+        }
+        assert!(looks[0].blocked.is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! The registry against real folders.
 
+mod disks;
 mod merging;
 mod owner;
 mod seen;
