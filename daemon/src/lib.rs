@@ -21,6 +21,7 @@
 //! | [`supervisor::server`], one each | a server's state and its incarnation | commands, reports of its effects | its row on the board, events |
 //! | [`supervisor::ports`] | which server has which port | takes and releases | ports |
 //! | [`supervisor::stopped`] | the file of the servers an operator stopped | the newest set | — |
+//! | [`registry`] | what is known of models, and its file | file hints, rescans, what users say of models | a snapshot of the models |
 //! | [`process::Scanner`] | looking at all processes | requests for a look | one picture for all who asked |
 //! | [`process::reaper`] | orphans that reparented to us | SIGCHLD | — |
 //! | [`api`] | the socket | requests of `magi.v1` | asks to the owners above |

@@ -4,13 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the pure core.
-const CORE: [&str; 6] = [
+const CORE: [&str; 11] = [
     "config",
     "gguf",
     "lifecycle",
     "plan",
     "moment.rs",
     "name.rs",
+    "registry/absence.rs",
+    "registry/find.rs",
+    "registry/group.rs",
+    "registry/hub.rs",
+    "registry/id.rs",
 ];
 
 /// What none of them may name.

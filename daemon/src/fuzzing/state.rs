@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use crate::files::state::Fault;
 use crate::generations::{Activation, Content, Generation, Side, Vetoes, diff};
+use crate::gguf::TierRule;
+use crate::registry::store;
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::Seat;
 use crate::supervisor::stopped;
@@ -28,6 +30,16 @@ pub fn state_files(data: &[u8]) {
     hold(text, stopped::parse, |stopped| stopped::text(stopped).ok());
     hold(text, Vetoes::parse, |vetoes| vetoes.text().ok());
     hold(text, Activation::parse, |active| active.text().ok());
+    let tiers = TierRule::default();
+    hold(
+        text,
+        |text| store::parse(text, &tiers),
+        |stored| {
+            let mut written = Vec::new();
+            store::write_to(&mut written, stored).ok()?;
+            String::from_utf8(written).ok()
+        },
+    );
     let generation = hold(text, Generation::parse, |generation| generation.text().ok());
     if let Some(generation) = generation {
         assert_can_be_shown(&generation.content);

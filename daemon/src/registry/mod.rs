@@ -22,7 +22,7 @@ mod model;
 mod owner;
 mod problems;
 mod scan;
-mod store;
+pub(crate) mod store;
 mod survey;
 #[cfg(test)]
 mod testing;

@@ -5,6 +5,7 @@ mod merging;
 mod owner;
 mod seen;
 mod speed;
+mod stored;
 mod users;
 
 use std::path::{Path, PathBuf};
