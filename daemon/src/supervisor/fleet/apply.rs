@@ -112,7 +112,14 @@ impl Fleet {
 
     /// Servers that start together are given memory by their priority, whichever asks first.
     fn expect_reservations(&self, steps: &[Step], definitions: &BTreeMap<ServerName, Definition>) {
+        // One that has a process yet asks when that is gone, and nobody knows when that will be.
+        let has_process = |name: &ServerName| {
+            let row = self.context.board.row(name);
+            row.is_some_and(|row| row.pid.is_some())
+                || self.survivors.keys().any(|seat| seat.server == *name)
+        };
         let starting = steps.iter().filter(|step| step.action == StepAction::Start);
+        let starting = starting.filter(|step| !has_process(&step.server));
         let accounts = starting.filter_map(|step| {
             let definition = definitions.get(&step.server)?;
             let seat = match self.members.get(&step.server) {
