@@ -19,6 +19,7 @@ fn read_magid(text: &str) -> DaemonConfig {
         .unwrap_or_else(|errors| panic!("{text}\n{}", errors[0]))
         .daemon;
     daemon.active_profile.chosen_by = ChosenBy::Default;
+    daemon.active_profile.key = None;
     for scan in &mut daemon.scan_paths {
         scan.written_down = false;
     }
