@@ -1,6 +1,6 @@
 //! GGUF files: what their headers say.
 //!
-//! [`read`] takes the header of one file and says what follows from it; [`group`] makes models of the
+//! [`read`] takes the header of one file and says what follows from it; [`group()`] makes models of the
 //! files of one folder. Neither believes anything: what a file says of itself is bounded and compared
 //! with its length, and what is only likely is marked as a guess.
 //!

@@ -1,6 +1,6 @@
 //! Memory: what a server needs, what there is, and who may have it.
 //!
-//! Pure: [`estimate`] tells from the header of a model what a server needs, [`Breakdown`] makes a
+//! Pure: [`estimate()`] tells from the header of a model what a server needs, [`Breakdown`] makes a
 //! [`Demand`] of that or of what llama-fit-params says, and [`Ledger`] decides who may have how much.
 //!
 //! The shell around them is [`MemoryHandle`]: it asks the programs beside llama-server, reads what the
