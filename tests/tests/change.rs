@@ -130,6 +130,23 @@ async fn a_new_server_that_fails_is_taken_back() {
 }
 
 #[tokio::test]
+async fn servers_that_have_all_the_ports_are_replaced_one_after_the_other() {
+    let mut fleet = Fleet::new();
+    let ports = [fleet.port(1), fleet.port(0)];
+    fleet.set("llama_server.port_range", serde_json::json!(ports));
+    let servers = ["alpha", "beta"].map(Server::faulty);
+    fleet.save(&servers);
+    fleet.start().await;
+    let before = fleet.all_ready(2).await;
+    fleet.save(&servers.map(|server| server.set("ctx_size", 512)));
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let after = fleet.all_ready(2).await;
+    for (name, server) in &before {
+        assert_ne!(after[name].pid, server.pid, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_newer_content_takes_over_from_a_change_in_flight() {
     let alpha = Server::faulty("alpha");
     let (mut fleet, before) = started(std::slice::from_ref(&alpha)).await;

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::owner::{Expectation, Fleet, tell};
 use super::{Conclusion, Mode, Pending, Veto};
-use crate::lifecycle::PublicState;
+use crate::lifecycle::{ExitClass, PublicState};
 use crate::name::ServerName;
 use crate::plan::{Step, StepAction};
 use crate::supervisor::board::Row;
@@ -16,7 +16,7 @@ use crate::supervisor::server::Command;
 enum Outcome {
     /// As it should be.
     Good,
-    /// There is no room for the successor: it has to wait until its predecessor is gone.
+    /// There is no memory or no port for the successor: it has to wait until its predecessor is gone.
     NeedsRoom,
     /// Not as it should be.
     Bad(Veto),
@@ -117,7 +117,10 @@ impl Fleet {
 }
 
 fn of_successor(name: &ServerName, row: &Row) -> Outcome {
+    // There are as many ports as servers: it takes over that of its predecessor.
+    let lacks_a_port = row.view.reason == ExitClass::Bind.code();
     match row.view.state {
+        PublicState::Failed if lacks_a_port => Outcome::NeedsRoom,
         PublicState::Ready | PublicState::Starting | PublicState::Backoff => Outcome::Good,
         PublicState::Stopped => Outcome::NeedsRoom,
         PublicState::Draining | PublicState::Stopping | PublicState::Failed => {
