@@ -8,15 +8,19 @@ use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::absence::{Absence, absence};
+use super::absence::{Absence, GONE, absence};
 use super::choose::{SeenModel, Sighting};
 use super::hub;
 use super::id;
 use super::look::Look;
 use super::model::{Availability, Model, ModelId, Overrides, ScanReport};
 use crate::gguf::{Facts, Tier, TierRule};
+
+/// A model whose file was deleted is forgotten, and with it the servers that were selected for it, once it
+/// was missed for so long: whoever replaces a file deletes the old one first.
+const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// The models by name.
 pub(super) type Models = BTreeMap<ModelId, Arc<Model>>;
@@ -243,7 +247,9 @@ impl Merge<'_> {
             }
             Absence::Gone(reason) => {
                 let was_gone = known.availability == Availability::Unavailable(reason.clone());
-                if was_gone && known.overrides.is_empty() {
+                let missed_for = self.input.now.duration_since(known.last_seen);
+                let may_come_back = reason == GONE && missed_for < FORGOTTEN_AFTER;
+                if was_gone && !may_come_back && known.overrides.is_empty() {
                     self.merged.is_news = true;
                     return;
                 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 
 use super::super::choose::{Left, SeenModel, Sighting};
 use super::super::look::{Folder, Look, Place};
@@ -136,6 +137,40 @@ impl Moment {
             now: Timestamp::new(second, 0).unwrap(),
         })
     }
+}
+
+#[test]
+fn a_deleted_file_is_forgotten_after_a_minute_unless_something_was_said_of_it() {
+    let moment = |files: [Option<Option<u64>>; 2]| Moment {
+        health: [Health::Well; ROOTS.len()],
+        files: paths()
+            .into_iter()
+            .zip(files.into_iter().chain(std::iter::repeat(None)))
+            .collect(),
+        set: any_index(),
+    };
+    let mut known = moment([Some(Some(1)), Some(Some(2))])
+        .merge(&Models::new(), 0)
+        .models;
+    let said = known.values_mut().next_back().unwrap();
+    Arc::make_mut(said).overrides.thinking = Some(true);
+    let said = said.id.clone();
+    let gone = moment([None, None]);
+    for second in [1, 59] {
+        known = gone.merge(&known, second).models;
+        assert_eq!(known.len(), 2);
+    }
+    known = gone.merge(&known, 60).models;
+    assert!(known.keys().eq([&said]));
+}
+
+/// Nothing is set by it.
+fn any_index() -> prop::sample::Index {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    any::<prop::sample::Index>()
+        .new_tree(&mut runner)
+        .unwrap()
+        .current()
 }
 
 /// The laws for one step.
