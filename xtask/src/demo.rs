@@ -178,6 +178,9 @@ impl Demo {
     curl -s {endpoint}/v1/chat/completions \\
         -d '{{\"messages\": [{{\"role\": \"user\", \"content\": \"hi\"}}], \"max_tokens\": 8}}'
     $EDITOR {profile}    # change the ctx_size of one
+    magictl history && magictl diff && magictl rollback 1
+    magictl models list
+    magictl check
     kill -9 \"$(magictl status -o json | grep -om1 '\"pid\": *[0-9]*' | grep -o '[0-9]*')\"
     magictl events -f
 
