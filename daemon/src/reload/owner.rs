@@ -329,6 +329,7 @@ impl Reloader {
     }
 
     async fn read_and_decide(&mut self, attempt: &Attempt) -> Answer {
+        check_name(&attempt.target)?;
         let instead = self.instead(&attempt.target).await?;
         let mut read = self.read(&attempt.target, instead.clone()).await;
         let asked = match attempt.origin {
@@ -366,6 +367,14 @@ impl Reloader {
             Target::Generation(number) => *number,
         };
         let generation = self.with_store(move |store| store.get(number)).await??;
+        if generation.content.profile.is_none() {
+            return Err(ReloadError::Generation {
+                is_broken: false,
+                message: format!(
+                    "cannot go back to generation {number}: no profile was active then"
+                ),
+            });
+        }
         Ok(Some(Instead {
             content: generation.content,
             with_daemon: false,
@@ -533,6 +542,17 @@ impl Reloader {
         );
         let warning = Diagnostic::warning(message, help);
         Some(super::Told::new(&warning, &[]))
+    }
+}
+
+/// What is no name leads to no file, wherever it points.
+fn check_name(target: &Target) -> Result<(), ReloadError> {
+    match target {
+        Target::Profile(name) if ServerName::new(name).is_err() => {
+            let name = name.clone();
+            Err(ReloadError::NoSuchProfile { name })
+        }
+        Target::Files | Target::Profile(_) | Target::Generation(_) => Ok(()),
     }
 }
 
