@@ -148,7 +148,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     let fleet = supervisor::fleet::spawn(context.clone(), inheritance, stopped_file, watchdog);
     let registry = RegistryHandle::spawn(
         RegistryConfig {
-            scan_paths: prepare::scan_paths(&ready.config, &arguments.scan_paths),
+            scan_paths: prepare::scan_paths(&ready.config, &ready.scan_paths),
             file: ready.config.registry.clone(),
             tiers: ready.config.tiers,
         },
@@ -159,7 +159,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     let reload = reload::spawn(Surroundings {
         locations: ready.locations,
         environment: environment.clone(),
-        scan_paths: arguments.scan_paths,
+        scan_paths: ready.scan_paths,
         at_start: ready.config.clone(),
         fleet: fleet.clone(),
         rules,

@@ -32,6 +32,9 @@ const LOOKS: u32 = 3;
 pub(super) struct Ready {
     pub(super) locations: Locations,
     pub(super) config: DaemonConfig,
+    /// The folders of the command line, from / on: they are remembered longer than this process
+    /// lives.
+    pub(super) scan_paths: Vec<PathBuf>,
     pub(super) socket: PathBuf,
     pub(super) lock: Lock,
 }
@@ -68,7 +71,11 @@ pub(super) fn prepare(
     })?;
     let socket = arguments.socket.clone();
     let socket = socket.unwrap_or_else(|| config.runtime_dir.join("magid.sock"));
+    let scan_paths = arguments.scan_paths.iter();
     Ok(Ready {
+        scan_paths: scan_paths
+            .map(|path| current_dir.join(path).components().collect())
+            .collect(),
         locations,
         config,
         socket,
