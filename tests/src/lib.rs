@@ -6,6 +6,7 @@
 //! * [`harness`] runs magid and waits for what it does.
 
 pub mod faulty;
+mod gguf;
 pub mod harness;
 pub mod model;
 

@@ -5,10 +5,14 @@
 //! attention and feed-forward are zero, so the last layer always sees that constant; the output row
 //! of the chosen word points along it and every other row against it. So whatever is asked, a model
 //! made with the word `alpha` answers ` alpha alpha alpha …`, and a test can see which one answered.
+//!
+//! The same can be had in two shards, and for embeddings or ratings; and there is a projector that
+//! sees nothing, with which any of them takes pictures.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
+
+use crate::gguf::{Metadata, Tensor, Value, write};
 
 /// The size of a model.
 struct Size {
@@ -40,21 +44,6 @@ const SLOW: Size = Size {
 const CHAT_TEMPLATE: &str =
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}";
 
-/// Where tensor data begins and what each tensor is padded to, in bytes.
-const ALIGNMENT: u64 = 32;
-
-/// GGUF's numbers for the types used here.
-mod gguf {
-    pub(super) const MAGIC: &[u8] = b"GGUF";
-    pub(super) const VERSION: u32 = 3;
-    pub(super) const TYPE_U32: u32 = 4;
-    pub(super) const TYPE_I32: u32 = 5;
-    pub(super) const TYPE_F32: u32 = 6;
-    pub(super) const TYPE_STRING: u32 = 8;
-    pub(super) const TYPE_ARRAY: u32 = 9;
-    pub(super) const TENSOR_F32: u32 = 0;
-}
-
 /// Kinds of tokens, as llama.cpp numbers them.
 mod token {
     pub(super) const NORMAL: i32 = 1;
@@ -63,64 +52,133 @@ mod token {
     pub(super) const BYTE: i32 = 6;
 }
 
+/// How the vectors of tokens become one, as llama.cpp numbers it.
+mod pooling {
+    pub(super) const MEAN: u32 = 1;
+    pub(super) const RANK: u32 = 4;
+}
+
 /// Writes a model to `path` that answers everything with `word`.
 ///
 /// # Errors
 ///
 /// Whatever writing the file answers.
 pub fn tiny_model(path: &Path, word: &str) -> io::Result<()> {
-    write(&mut File::create(path)?, word, &TINY)
+    write_model(path, word, &TINY, [])
 }
 
-/// Writes a model to `path` that answers everything with `word`, and that needs minutes for a prompt
-/// of tens of thousands of tokens. A byte of the prompt is a token. The file has 270 MB, most of them
+/// Writes a model to `path` that needs minutes for a prompt of tens of thousands of tokens, and
+/// answers everything with `word`. A byte of the prompt is a token. The file has 270 MB, most of them
 /// a hole.
 ///
 /// # Errors
 ///
 /// Whatever writing the file answers.
 pub fn slow_model(path: &Path, word: &str) -> io::Result<()> {
-    write(&mut File::create(path)?, word, &SLOW)
+    write_model(path, word, &SLOW, [])
 }
 
-fn write(file: &mut File, word: &str, size: &Size) -> io::Result<()> {
+/// Writes a model to `path` that makes the same vector of 64 numbers of every text.
+///
+/// # Errors
+///
+/// Whatever writing the file answers.
+pub fn embedding_model(path: &Path) -> io::Result<()> {
+    let pooling = ("llama.pooling_type", Value::U32(pooling::MEAN));
+    write_model(path, "vector", &TINY, [pooling])
+}
+
+/// Writes a model to `path` that rates every text alike.
+///
+/// # Errors
+///
+/// Whatever writing the file answers.
+pub fn rerank_model(path: &Path) -> io::Result<()> {
+    let pooling = ("llama.pooling_type", Value::U32(pooling::RANK));
+    write_model(path, "rank", &TINY, [pooling])
+}
+
+/// Writes a model to two files in `folder`, `NAME-00001-of-00002.gguf` and its sibling, that answers
+/// everything with `word`.
+///
+/// # Errors
+///
+/// Whatever writing the files answers.
+pub fn model_in_two_shards(folder: &Path, name: &str, word: &str) -> io::Result<()> {
     let vocabulary = Vocabulary::with(word);
-    let tensors = tensors(&vocabulary, size);
-    let mut out = BufWriter::new(file);
-    out.write_all(&header(word, &vocabulary, size, &tensors))?;
-    for tensor in &tensors {
-        tensor.write(&mut out)?;
-    }
-    // Zeros are left out, so the end may be a hole too.
-    let length = out.stream_position()?;
-    out.into_inner().map_err(io::Error::from)?.set_len(length)
+    let tensors = tensors(&vocabulary, &TINY);
+    let split = |number: u16| {
+        [
+            ("split.no", Value::U16(number)),
+            ("split.count", Value::U16(2)),
+            ("split.tensors.count", Value::I32(tensors.len() as i32)),
+        ]
+    };
+    let (first, second) = tensors.split_at(tensors.len() / 2);
+    let mut whole = metadata(word, &vocabulary, &TINY);
+    whole.extend(split(0));
+    let path = |number: u16| folder.join(format!("{name}-{number:05}-of-00002.gguf"));
+    write(&path(1), &whole, first)?;
+    write(&path(2), &split(1).into(), second)
 }
 
-fn header(word: &str, vocabulary: &Vocabulary, size: &Size, tensors: &[Tensor]) -> Vec<u8> {
-    let metadata = metadata(word, vocabulary, size);
-    let mut out = Vec::new();
-    out.extend_from_slice(gguf::MAGIC);
-    put_u32(&mut out, gguf::VERSION);
-    put_u64(&mut out, tensors.len() as u64);
-    put_u64(&mut out, metadata.len() as u64);
-    for (key, value) in &metadata {
-        put_string(&mut out, key);
-        value.put(&mut out);
+/// Writes a projector to `path` that fits every tiny model, and makes the same of all pictures.
+///
+/// # Errors
+///
+/// Whatever writing the file answers.
+pub fn projector(path: &Path) -> io::Result<()> {
+    const WIDTH: u64 = 8;
+    const PATCH: u64 = 14;
+    let number = |value: u64| Value::U32(value as u32);
+    let metadata = vec![
+        ("general.architecture", Value::Text("clip".into())),
+        ("general.type", Value::Text("mmproj".into())),
+        ("clip.has_vision_encoder", Value::Bool(true)),
+        ("clip.projector_type", Value::Text("mlp".into())),
+        ("clip.use_gelu", Value::Bool(true)),
+        ("clip.vision.image_size", number(2 * PATCH)),
+        ("clip.vision.patch_size", number(PATCH)),
+        ("clip.vision.embedding_length", number(WIDTH)),
+        ("clip.vision.feed_forward_length", number(WIDTH)),
+        ("clip.vision.projection_dim", number(TINY.embedding)),
+        ("clip.vision.block_count", Value::U32(1)),
+        ("clip.vision.attention.head_count", Value::U32(1)),
+        ("clip.vision.attention.layer_norm_epsilon", Value::F32(1e-5)),
+        ("clip.vision.image_mean", Value::F32s(vec![0.5; 3])),
+        ("clip.vision.image_std", Value::F32s(vec![0.5; 3])),
+    ];
+    let mut tensors = vec![
+        Tensor::zero("v.patch_embd.weight", &[PATCH, PATCH, 3, WIDTH]),
+        Tensor::zero("v.position_embd.weight", &[WIDTH, 4]),
+    ];
+    let vectors = ["ln1", "ln2"].map(|name| (name, vec![WIDTH]));
+    let matrices = [
+        "attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down",
+    ];
+    let matrices = matrices.map(|name| (name, vec![WIDTH, WIDTH]));
+    for (name, shape) in vectors.into_iter().chain(matrices) {
+        tensors.push(Tensor::zero(format!("v.blk.0.{name}.weight"), &shape));
+        tensors.push(Tensor::zero(format!("v.blk.0.{name}.bias"), &[WIDTH]));
     }
-    let mut offset = 0;
-    for tensor in tensors {
-        put_string(&mut out, &tensor.name);
-        put_u32(&mut out, tensor.shape.len() as u32);
-        tensor
-            .shape
-            .iter()
-            .for_each(|&size| put_u64(&mut out, size));
-        put_u32(&mut out, gguf::TENSOR_F32);
-        put_u64(&mut out, offset);
-        offset += tensor.length().next_multiple_of(ALIGNMENT);
+    for (name, input) in [("mm.0", WIDTH), ("mm.2", TINY.embedding)] {
+        let shape = [input, TINY.embedding];
+        tensors.push(Tensor::zero(format!("{name}.weight"), &shape));
+        tensors.push(Tensor::zero(format!("{name}.bias"), &[TINY.embedding]));
     }
-    out.resize(out.len().next_multiple_of(ALIGNMENT as usize), 0);
-    out
+    write(path, &metadata, &tensors)
+}
+
+fn write_model<const N: usize>(
+    path: &Path,
+    word: &str,
+    size: &Size,
+    more: [(&'static str, Value); N],
+) -> io::Result<()> {
+    let vocabulary = Vocabulary::with(word);
+    let mut metadata = metadata(word, &vocabulary, size);
+    metadata.extend(more);
+    write(path, &metadata, &tensors(&vocabulary, size))
 }
 
 /// The tokens: the three every model has, the 256 bytes, and the word.
@@ -157,52 +215,7 @@ impl Vocabulary {
     }
 }
 
-/// A value of the metadata.
-enum Value {
-    U32(u32),
-    F32(f32),
-    Text(String),
-    Texts(Vec<String>),
-    F32s(Vec<f32>),
-    I32s(Vec<i32>),
-}
-
-impl Value {
-    fn put(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::U32(value) => {
-                put_u32(out, gguf::TYPE_U32);
-                put_u32(out, *value);
-            }
-            Self::F32(value) => {
-                put_u32(out, gguf::TYPE_F32);
-                out.extend_from_slice(&value.to_le_bytes());
-            }
-            Self::Text(text) => {
-                put_u32(out, gguf::TYPE_STRING);
-                put_string(out, text);
-            }
-            Self::Texts(texts) => {
-                put_array(out, gguf::TYPE_STRING, texts.len());
-                texts.iter().for_each(|text| put_string(out, text));
-            }
-            Self::F32s(values) => {
-                put_array(out, gguf::TYPE_F32, values.len());
-                values
-                    .iter()
-                    .for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
-            }
-            Self::I32s(values) => {
-                put_array(out, gguf::TYPE_I32, values.len());
-                values
-                    .iter()
-                    .for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
-            }
-        }
-    }
-}
-
-fn metadata(word: &str, vocabulary: &Vocabulary, size: &Size) -> Vec<(&'static str, Value)> {
+fn metadata(word: &str, vocabulary: &Vocabulary, size: &Size) -> Metadata {
     vec![
         ("general.architecture", Value::Text("llama".into())),
         ("general.name", Value::Text(word.into())),
@@ -238,67 +251,18 @@ fn metadata(word: &str, vocabulary: &Vocabulary, size: &Size) -> Vec<(&'static s
     ]
 }
 
-/// A tensor of 32-bit floats, all of them the same but for one row.
-struct Tensor {
-    name: String,
-    /// The fastest dimension first.
-    shape: Vec<u64>,
-    value: f32,
-    /// The place of the row that has 1 instead.
-    row_of_ones: Option<u64>,
-}
-
-impl Tensor {
-    fn filled(name: impl Into<String>, shape: &[u64], value: f32) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.to_vec(),
-            value,
-            row_of_ones: None,
-        }
-    }
-
-    /// In bytes.
-    fn length(&self) -> u64 {
-        4 * self.shape.iter().product::<u64>()
-    }
-
-    fn write(&self, out: &mut BufWriter<&mut File>) -> io::Result<()> {
-        let length = self.length();
-        let padding = length.next_multiple_of(ALIGNMENT) - length;
-        if self.value == 0.0 {
-            out.seek(SeekFrom::Current((length + padding) as i64))?;
-            return Ok(());
-        }
-        let width = self.shape[0];
-        for row in 0..length / (4 * width) {
-            let value = match self.row_of_ones {
-                Some(ones) if ones == row => 1.0,
-                Some(_) | None => self.value,
-            };
-            for _ in 0..width {
-                out.write_all(&value.to_le_bytes())?;
-            }
-        }
-        out.write_all(&vec![0; padding as usize])
-    }
-}
-
 fn tensors(vocabulary: &Vocabulary, size: &Size) -> Vec<Tensor> {
     let words = vocabulary.len() as u64;
     let (embedding, feed_forward) = (size.embedding, size.feed_forward);
+    let output = Tensor::filled("output.weight", &[embedding, words], -1.0);
     let mut tensors = vec![
         Tensor::filled("token_embd.weight", &[embedding, words], 1.0),
         Tensor::filled("output_norm.weight", &[embedding], 1.0),
-        Tensor {
-            row_of_ones: Some(vocabulary.word() as u64),
-            ..Tensor::filled("output.weight", &[embedding, words], -1.0)
-        },
+        output.with_row_of_ones(vocabulary.word() as u64),
     ];
     for block in 0..size.blocks {
-        let zero = |name: &str, shape: &[u64]| {
-            Tensor::filled(format!("blk.{block}.{name}.weight"), shape, 0.0)
-        };
+        let zero =
+            |name: &str, shape: &[u64]| Tensor::zero(format!("blk.{block}.{name}.weight"), shape);
         tensors.extend([
             zero("attn_norm", &[embedding]),
             zero("attn_q", &[embedding, embedding]),
@@ -314,28 +278,10 @@ fn tensors(vocabulary: &Vocabulary, size: &Size) -> Vec<Tensor> {
     tensors
 }
 
-fn put_u32(out: &mut Vec<u8>, value: u32) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_string(out: &mut Vec<u8>, text: &str) {
-    put_u64(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn put_array(out: &mut Vec<u8>, kind: u32, len: usize) {
-    put_u32(out, gguf::TYPE_ARRAY);
-    put_u32(out, kind);
-    put_u64(out, len as u64);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gguf::ALIGNMENT;
 
     fn bytes(word: &str) -> Vec<u8> {
         let file = tempfile::NamedTempFile::new().unwrap();
