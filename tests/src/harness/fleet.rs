@@ -7,9 +7,11 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use magi_proto::v1::daemon_service_client::DaemonServiceClient;
+use magi_proto::v1::model_service_client::ModelServiceClient;
 use magi_proto::v1::server_service_client::ServerServiceClient;
 use magi_proto::{DaemonChannel, connect};
 use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, chown};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -29,6 +31,9 @@ const PROFILE: &str = "test";
 /// How often something is looked at that nobody announces.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
 
+/// The user, and the group, who may do nothing.
+const NOBODY: u32 = 65_534;
+
 /// For one run of magictl.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -39,6 +44,10 @@ pub struct Fleet {
     ports: Ports,
     config: BTreeMap<String, Value>,
     env: BTreeMap<String, String>,
+    /// Folders on magid's command line, in the place of a configuration.
+    folders: Option<Vec<String>>,
+    /// Whether magid runs as a user who may do nothing.
+    is_nobody: bool,
     magid: Option<Child>,
     channel: Option<DaemonChannel>,
 }
@@ -63,6 +72,8 @@ impl Fleet {
             ports: Ports::claim(),
             config: BTreeMap::new(),
             env: BTreeMap::new(),
+            folders: None,
+            is_nobody: false,
             magid: None,
             channel: None,
         };
@@ -127,6 +138,54 @@ impl Fleet {
     /// Sets a variable of magid's environment, for its next start.
     pub fn env(&mut self, name: &str, value: impl Into<String>) {
         self.env.insert(name.into(), value.into());
+    }
+
+    /// Takes the configuration away: magid is run with `folders`, and nothing else. The places that it
+    /// would have are the fleet's, its ports too; llama-server is the one in the folder of `program`.
+    pub fn without_configuration(&mut self, folders: &[&str], program: &Path) {
+        fs::remove_file(self.config_path()).expect("it was written");
+        self.folders = Some(folders.iter().copied().map(String::from).collect());
+        for (name, folder) in [
+            ("STATE_DIRECTORY", "state"),
+            ("RUNTIME_DIRECTORY", "run"),
+            ("LOGS_DIRECTORY", "log"),
+            ("CONFIGURATION_DIRECTORY", "etc"),
+        ] {
+            self.env(name, self.path(folder).display().to_string());
+        }
+        let (first, last) = self.ports.range.clone().into_inner();
+        self.env("MODEL_PORT_RANGE_START", first.to_string());
+        self.env("MODEL_PORT_RANGE_END", last.to_string());
+        let folder = program.parent().expect("a program is in a folder");
+        self.env("PATH", folder.display().to_string());
+    }
+
+    /// Gives everything that is there to a user who may do nothing else, and runs magid as that user
+    /// from now on. Whoever is not root is such a user.
+    pub fn as_nobody(&mut self) {
+        if !Uid::effective().is_root() {
+            return;
+        }
+        // The folders of the tests' programs may be closed to others.
+        let magid = self.path("magid");
+        let linked = fs::hard_link(program("magid"), &magid);
+        linked
+            .or_else(|_| fs::copy(program("magid"), &magid).map(drop))
+            .expect("the directory is writable");
+        self.is_nobody = true;
+        let mut paths = vec![self.dir().to_path_buf()];
+        while let Some(path) = paths.pop() {
+            if path != magid {
+                chown(
+                    &path,
+                    Some(Uid::from_raw(NOBODY)),
+                    Some(Gid::from_raw(NOBODY)),
+                )
+                .expect("root may do this");
+            }
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            paths.extend(entries.map(|entry| entry.path()));
+        }
     }
 
     /// Saves a profile of these servers, and makes their models.
@@ -200,10 +259,19 @@ impl Fleet {
     }
 
     fn magid_command(&self) -> Command {
-        let mut command = Command::new(program("magid"));
+        let magid = match self.is_nobody {
+            true => self.path("magid"),
+            false => program("magid"),
+        };
+        let mut command = Command::new(magid);
+        match &self.folders {
+            Some(folders) => command.args(folders),
+            None => command.arg("--config").arg(self.config_path()),
+        };
+        if self.is_nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
         command
-            .arg("--config")
-            .arg(self.config_path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
@@ -290,6 +358,11 @@ impl Fleet {
     /// A client for its servers.
     pub fn servers(&self) -> ServerServiceClient<DaemonChannel> {
         ServerServiceClient::new(self.channel())
+    }
+
+    /// A client for its models.
+    pub fn models(&self) -> ModelServiceClient<DaemonChannel> {
+        ModelServiceClient::new(self.channel())
     }
 
     fn channel(&self) -> DaemonChannel {

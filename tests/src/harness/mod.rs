@@ -7,8 +7,10 @@
 
 mod bystander;
 mod chat;
+mod disk;
 mod fleet;
 mod freezer;
+mod models;
 mod notify;
 mod percentiles;
 mod places;
@@ -22,6 +24,7 @@ mod wait;
 
 pub use bystander::Bystander;
 pub use chat::{Answer, Chat, ask, chat, post, post_patiently};
+pub use disk::Disk;
 pub use fleet::Fleet;
 pub use freezer::Freezer;
 pub use notify::NotifySocket;

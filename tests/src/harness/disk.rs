@@ -1,0 +1,46 @@
+//! A small disk of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A disk in memory, mounted somewhere. Unmounted when it is dropped.
+pub struct Disk(PathBuf);
+
+impl Disk {
+    /// Mounts a disk of this many bytes on a folder, which is made. `None` for those who may not.
+    ///
+    /// # Panics
+    ///
+    /// If the folder cannot be made.
+    pub fn mount(folder: &Path, bytes: usize) -> Option<Self> {
+        fs::create_dir_all(folder).expect("the directory is writable");
+        let options = format!("size={bytes},mode=0755");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder)
+            .output();
+        let mounted = mount.is_ok_and(|mount| mount.status.success());
+        mounted.then(|| Self(folder.to_path_buf()))
+    }
+
+    /// Writes a file until nothing fits any more, and gives its path.
+    ///
+    /// # Panics
+    ///
+    /// If the disk does not get full.
+    pub fn fill(&self) -> PathBuf {
+        let filler = self.0.join("filler");
+        let zeros = std::io::repeat(0);
+        let mut file = fs::File::create(&filler).expect("a full disk takes an empty file");
+        std::io::copy(&mut { zeros }, &mut file).expect_err("a small disk gets full");
+        filler
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: whoever has a file open there may be killed only later.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
+    }
+}
