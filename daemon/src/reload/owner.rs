@@ -463,6 +463,10 @@ impl Reloader {
                 return Err(error);
             }
         };
+        if let Some(daemon) = &read.daemon {
+            // What is started next is told by the new budget whether it fits.
+            self.memory.configure(daemon.memory.clone());
+        }
         let outcome = self.fleet.apply(definitions, Mode::Reload).await?;
         verdict.steps = outcome.steps;
         Ok(self
