@@ -101,7 +101,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("policy never", Event::SetPolicy(policy(RestartMode::Never))),
         ("hurry", Event::Hurry),
         ("healed", Event::Healed),
-        ("no memory now", Event::Shortage("why".into())),
+        ("no memory now", Event::Shortage(Some("why".into()))),
+        ("memory", Event::Shortage(None)),
         (
             "does not fit",
             Event::DoesNotFit(exit(ExitClass::DoesNotFit)),

@@ -259,6 +259,11 @@ impl State {
         )
     }
 
+    /// Whether nothing of it runs, and nothing is about to.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.phase, Phase::Stopped(_) | Phase::Failed { .. })
+    }
+
     /// Whether it is on its way up or down: neither settled, nor waiting for its next try.
     pub fn is_in_transition(&self) -> bool {
         !self.is_settled() && !matches!(self.phase, Phase::Backoff { .. })

@@ -26,8 +26,8 @@ pub enum Event {
     Hurry,
     /// What made a failure permanent has changed: the model's file, or the binary.
     Healed,
-    /// There is no memory for it now: what it lacks.
-    Shortage(Arc<str>),
+    /// There is no memory for it now, and what it lacks; absent: there is, and it waits for its turn.
+    Shortage(Option<Arc<str>>),
     /// There will never be memory for it as it is defined.
     DoesNotFit(Arc<Exit>),
     /// It is its turn to start, as the incarnation of this number.
@@ -180,9 +180,9 @@ impl Step {
 
     // The way up.
 
-    fn wait_for_memory(&mut self, seen: Arc<str>) {
+    fn wait_for_memory(&mut self, seen: Option<Arc<str>>) {
         if let Phase::Queued { shortage } = &mut self.state.phase {
-            *shortage = Some(seen);
+            *shortage = seen;
         }
     }
 

@@ -30,4 +30,4 @@ pub use estimate::estimate;
 pub use inputs::Inputs;
 pub use ledger::{Account, Decision, Ledger, Never, Resource, Shortage};
 pub use model_use::{CacheType, Devices, GpuLayers, ModelUse, SplitMode};
-pub use owner::{MemoryHandle, Request, Row, Snapshot, survey};
+pub use owner::{MemoryHandle, Request, Reservation, Row, Snapshot, survey};

@@ -37,6 +37,7 @@ pub(crate) enum Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Shortage,
+    Granted,
     DoesNotFit,
     Turn,
     Spawned,
@@ -104,8 +105,9 @@ impl Ask {
 }
 
 impl Message {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Shortage,
+        Self::Granted,
         Self::DoesNotFit,
         Self::Turn,
         Self::Spawned,
@@ -131,7 +133,8 @@ impl Message {
     pub(crate) fn event(self, process: Process) -> Event {
         let incarnation = process.incarnation;
         match self {
-            Self::Shortage => Event::Shortage("it needs too much".into()),
+            Self::Shortage => Event::Shortage(Some("it needs too much".into())),
+            Self::Granted => Event::Shortage(None),
             Self::DoesNotFit => Event::DoesNotFit(Arc::new(Exit::without_process(
                 ExitClass::DoesNotFit,
                 "why",
@@ -178,7 +181,7 @@ impl Message {
     pub(crate) fn is_awaited(self, world: &World) -> bool {
         let environment = &world.environment;
         match self {
-            Self::Shortage | Self::DoesNotFit | Self::Turn => environment.turn,
+            Self::Shortage | Self::Granted | Self::DoesNotFit | Self::Turn => environment.turn,
             Self::Spawned | Self::SpawnFailed(_) => environment.spawning.is_some(),
             Self::Progress | Self::NotYet | Self::Healthy => environment.awaits_ready,
             Self::Hung => environment.watches,
@@ -202,6 +205,7 @@ impl Message {
         match self {
             Self::Exited(_) | Self::Stuck | Self::Gone if is_stopping => false,
             Self::Shortage
+            | Self::Granted
             | Self::DoesNotFit
             | Self::Turn
             | Self::Spawned
@@ -224,7 +228,12 @@ impl Message {
     fn has_subject(self) -> bool {
         !matches!(
             self,
-            Self::Shortage | Self::DoesNotFit | Self::Turn | Self::Healed | Self::Timer
+            Self::Shortage
+                | Self::Granted
+                | Self::DoesNotFit
+                | Self::Turn
+                | Self::Healed
+                | Self::Timer
         )
     }
 }

@@ -79,6 +79,7 @@ fn ask_words(ask: Ask) -> String {
 fn message_words(message: Message) -> &'static str {
     match message {
         Message::Shortage => "there is no memory for it now",
+        Message::Granted => "there is memory, and no turn yet",
         Message::DoesNotFit => "there is not so much memory at all",
         Message::Turn => "it is its turn",
         Message::Spawned => "the process is made",

@@ -210,6 +210,7 @@ impl Environment {
             | Message::Hung
             | Message::Overwritten
             | Message::Shortage
+            | Message::Granted
             | Message::Drained
             | Message::Stuck => {}
         }

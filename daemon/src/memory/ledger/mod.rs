@@ -208,25 +208,6 @@ impl Ledger {
         self.granted.insert(account, demand);
     }
 
-    /// Passes on what an account has, or waits for, to another one; that gives back what it had.
-    pub fn rename(&mut self, from: &Account, to: &Account) {
-        if from == to {
-            return;
-        }
-        let granted = self.granted.remove(from);
-        let pending = self.rank_of(from).and_then(|rank| {
-            let demand = self.pending.remove(&rank)?;
-            Some(((rank.0, to.clone()), demand))
-        });
-        if granted.is_some() || pending.is_some() {
-            self.release(to);
-        }
-        self.granted
-            .extend(granted.map(|demand| (to.clone(), demand)));
-        self.pending.extend(pending);
-        self.settle();
-    }
-
     /// Whether a demand would be granted now.
     ///
     /// # Errors

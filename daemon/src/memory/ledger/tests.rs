@@ -155,15 +155,15 @@ fn a_corrected_figure_kills_nobody_and_makes_room_if_it_is_lower() {
 }
 
 #[test]
-fn a_successor_becomes_the_server() {
+fn what_an_account_had_goes_to_whoever_comes_first_when_it_asks_anew() {
     let mut ledger = ledger(10);
-    ledger.request(account("a"), ram(4), 0);
-    ledger.request(account("a+1"), ram(5), 0);
-    ledger.rename(&account("a+1"), &account("a"));
-    assert_eq!(ledger.granted()[&account("a")], ram(5));
+    ledger.request(account("a"), ram(8), 1);
+    ledger.request(account("low"), ram(8), 0);
+    ledger.request(account("a"), ram(7), 1);
     assert_eq!(holders(&ledger), ["a"]);
-    ledger.rename(&account("nobody"), &account("a"));
-    assert_eq!(holders(&ledger), ["a"]);
+    ledger.request(account("high"), ram(8), 2);
+    ledger.request(account("a"), ram(8), 1);
+    assert_eq!(holders(&ledger), ["high"]);
 }
 
 #[test]
@@ -235,7 +235,6 @@ enum Move {
     Release(u8),
     Correct(u8, Demand),
     Adopt(u8, Demand),
-    Rename(u8, u8),
     SetBudget(Budget),
 }
 
@@ -267,8 +266,7 @@ fn moves() -> impl Strategy<Value = Move> {
         6 => (who.clone(), demands(), -2..3).prop_map(|(who, d, p)| Move::Request(who, d, p)),
         3 => who.clone().prop_map(Move::Release),
         1 => (who.clone(), demands()).prop_map(|(who, demand)| Move::Correct(who, demand)),
-        1 => (who.clone(), demands()).prop_map(|(who, demand)| Move::Adopt(who, demand)),
-        1 => (who.clone(), who).prop_map(|(from, to)| Move::Rename(from, to)),
+        1 => (who, demands()).prop_map(|(who, demand)| Move::Adopt(who, demand)),
         1 => budgets().prop_map(Move::SetBudget),
     ]
 }
@@ -287,7 +285,6 @@ fn play(ledger: &mut Ledger, step: &Move) {
         Move::Release(who) => ledger.release(&name(who)),
         Move::Correct(who, demand) => ledger.correct(&name(who), demand.clone()),
         Move::Adopt(who, demand) => ledger.adopt(name(who), demand.clone()),
-        Move::Rename(from, to) => ledger.rename(&name(from), &name(to)),
         Move::SetBudget(budget) => ledger.set_budget(budget.clone()),
     }
 }
@@ -322,7 +319,7 @@ proptest! {
         for step in &steps {
             let before: BTreeSet<_> = ledger.granted().keys().cloned().collect();
             play(&mut ledger, step);
-            let is_forced = matches!(step, Move::Correct(..) | Move::Adopt(..) | Move::SetBudget(..) | Move::Rename(..));
+            let is_forced = matches!(step, Move::Correct(..) | Move::Adopt(..) | Move::SetBudget(..));
             let mut new = ledger.granted().keys().filter(|account| !before.contains(account));
             let fits = is_forced || new.all(|account| is_within(&ledger, account));
             prop_assert!(fits, "after {step:?}: {ledger:?}");

@@ -6,8 +6,9 @@
 //!
 //! What all share is behind one lock, which is held while maps are looked up and sums are made, never
 //! over anything that waits: files are looked at, and programs are run, before and after. The lock is
-//! what makes a reservation safe to abandon: whoever drops the future of [`MemoryHandle::reserve`]
-//! withdraws it at that moment, and no message about it can be lost or come late.
+//! what makes a reservation safe to abandon: whoever drops it, or the future of
+//! [`MemoryHandle::reserve`], withdraws it at that moment, and no message about it can be lost or come
+//! late.
 
 mod asking;
 mod state;
@@ -56,6 +57,16 @@ struct Shared {
     quiet_turn: Semaphore,
 }
 
+/// Memory that is reserved, or being reserved, for an account. Dropped, it is given back, unless a newer
+/// reservation of the account took its place. To be kept until the whole tree of the server is gone, and
+/// its memory with it.
+#[derive(Debug)]
+pub struct Reservation {
+    shared: Arc<Shared>,
+    account: Account,
+    serial: Serial,
+}
+
 /// A request for memory.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -102,6 +113,11 @@ impl MemoryHandle {
         Self { shared }
     }
 
+    /// What there is for all, whenever that changes.
+    pub fn budget(&self) -> watch::Receiver<Budget> {
+        self.state().budget()
+    }
+
     /// Changes `[memory]`. Nothing is stopped for it.
     pub fn configure(&self, config: MemoryConfig) {
         self.state().configure(config);
@@ -133,9 +149,9 @@ impl MemoryHandle {
     /// `on_wait` has what there is too little of; it has nothing when the wait is over, or if it is for
     /// others that are decided first.
     ///
-    /// What was granted is the account's until [`MemoryHandle::release`]. Dropping the future withdraws
-    /// the request, and what was granted to it. A newer request of the same account, or a release of it,
-    /// takes the place of this one, which then waits for ever.
+    /// What the account has is kept until its new request is decided, and given back in the same step.
+    /// Dropping the future withdraws the request, and gives back what the account had. A newer request of
+    /// the same account takes the place of this one, which then waits for ever.
     ///
     /// # Errors
     ///
@@ -144,35 +160,40 @@ impl MemoryHandle {
         &self,
         request: Request,
         on_wait: &watch::Sender<Option<Shortage>>,
-    ) -> Result<Demand, Never> {
+    ) -> Result<Reservation, Never> {
         let Request {
             account,
             priority,
             inputs,
         } = request;
-        let claim = Claim::new(&self.shared, &account);
+        let (reservation, decision) = self.claim(account);
         let assessed = self.shared.assess(inputs).await;
-        match claim.ask(&assessed, priority) {
+        match reservation.ask(&assessed, priority) {
             Asked::Finally => {}
-            Asked::GrantedByEstimate => {
-                self.refine_later(claim.serial, account.clone(), assessed.clone());
-            }
+            Asked::GrantedByEstimate => self.refine_later(&reservation, assessed),
             Asked::ByEstimate => {
                 self.shared.ask_for_fit(&assessed).await;
-                claim.ask(&assessed, priority);
+                reservation.ask(&assessed, priority);
             }
         }
-        let granted = claim.wait(on_wait).await;
+        let granted = decided(decision, on_wait).await;
         on_wait.send_replace(None);
-        granted?;
-        match claim.keep() {
-            Some(demand) => Ok(demand),
-            None => std::future::pending().await,
-        }
+        granted.map(|()| reservation)
+    }
+
+    fn claim(&self, account: Account) -> (Reservation, watch::Receiver<Option<Decision>>) {
+        let (serial, decision) = self.state().claim(&account);
+        let reservation = Reservation {
+            shared: self.shared.clone(),
+            account,
+            serial,
+        };
+        (reservation, decision)
     }
 
     /// Has the figure of a reservation corrected as soon as llama-fit-params has told.
-    fn refine_later(&self, serial: Serial, account: Account, assessed: Assessed) {
+    fn refine_later(&self, reservation: &Reservation, assessed: Assessed) {
+        let (serial, account) = (reservation.serial, reservation.account.clone());
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let _turn = shared.quiet_turn.acquire().await;
@@ -181,23 +202,13 @@ impl MemoryHandle {
         });
     }
 
-    /// Gives an account what it needs, whatever there is: a server that was met running.
-    pub async fn adopt(&self, account: Account, inputs: Inputs) -> Demand {
-        let assessed = self.shared.assess(inputs).await;
-        let (serial, demand) = self.state().adopt(&account, &assessed);
-        self.refine_later(serial, account, assessed);
-        demand
-    }
-
-    /// Gives back what an account has. To be called when the whole tree of the server is gone, and its
-    /// memory with it.
-    pub fn release(&self, account: &Account) {
-        self.state().release(account);
-    }
-
-    /// Passes on what `from` has to `to`, which gives back what it had.
-    pub fn rename(&self, from: &Account, to: &Account) {
-        self.state().rename(from, to);
+    /// Gives an account what it has already, whatever there is: a server that was met running.
+    pub fn adopt(&self, account: Account, demand: Demand) -> Reservation {
+        let (reservation, _decision) = self.claim(account);
+        let mut state = self.state();
+        state.change(|ledger| ledger.adopt(reservation.account.clone(), demand));
+        drop(state);
+        reservation
     }
 
     /// Tells how much main memory the server of an account has now, all of it, with what is mapped from
@@ -268,66 +279,41 @@ impl Shared {
     }
 }
 
-/// A reservation that is being made. Dropped, it is withdrawn.
-struct Claim<'a> {
-    shared: &'a Shared,
-    account: &'a Account,
-    serial: Serial,
-    decision: watch::Receiver<Option<Decision>>,
-    is_kept: bool,
-}
-
-impl<'a> Claim<'a> {
-    fn new(shared: &'a Shared, account: &'a Account) -> Self {
-        let (serial, decision) = shared.state().claim(account);
-        Self {
-            shared,
-            account,
-            serial,
-            decision,
-            is_kept: false,
-        }
-    }
-
+impl Reservation {
     /// Asks by the best figure that is known now.
     fn ask(&self, assessed: &Assessed, priority: i32) -> Asked {
         let mut state = self.shared.state();
-        state.ask(self.account, self.serial, assessed, priority)
-    }
-
-    async fn wait(&self, on_wait: &watch::Sender<Option<Shortage>>) -> Result<(), Never> {
-        let mut decision = self.decision.clone();
-        loop {
-            match decision.borrow_and_update().clone() {
-                Some(Decision::Granted) => return Ok(()),
-                Some(Decision::Never(never)) => return Err(never),
-                Some(Decision::Waiting(shortage)) => {
-                    on_wait.send_if_modified(|told| {
-                        let differs = *told != shortage;
-                        *told = shortage;
-                        differs
-                    });
-                }
-                None => {}
-            }
-            if decision.changed().await.is_err() {
-                // A newer claim took the place of this one.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// What was granted. None: a newer claim took the place of this one.
-    fn keep(mut self) -> Option<Demand> {
-        self.is_kept = true;
-        self.shared.state().keep(self.account, self.serial)
+        state.ask(&self.account, self.serial, assessed, priority)
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.is_kept {
-            self.shared.state().abandon(self.account, self.serial);
+        self.shared.state().abandon(&self.account, self.serial);
+    }
+}
+
+/// Waits until a request is decided for good.
+async fn decided(
+    mut decision: watch::Receiver<Option<Decision>>,
+    on_wait: &watch::Sender<Option<Shortage>>,
+) -> Result<(), Never> {
+    loop {
+        match decision.borrow_and_update().clone() {
+            Some(Decision::Granted) => return Ok(()),
+            Some(Decision::Never(never)) => return Err(never),
+            Some(Decision::Waiting(shortage)) => {
+                on_wait.send_if_modified(|told| {
+                    let differs = *told != shortage;
+                    *told = shortage;
+                    differs
+                });
+            }
+            None => {}
+        }
+        if decision.changed().await.is_err() {
+            // A newer request took the place of this one.
+            std::future::pending::<()>().await;
         }
     }
 }

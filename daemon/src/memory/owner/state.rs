@@ -41,6 +41,8 @@ pub(super) struct State {
     config: MemoryConfig,
     machine: Machine,
     ledger: Ledger,
+    /// The ledger's budget, for those who wait for another one.
+    budget: watch::Sender<Budget>,
     estimates: Estimates,
     /// What builds of llama-server told of their devices; None for one that did not tell.
     engines: BTreeMap<Key, Option<Vec<Device>>>,
@@ -68,7 +70,8 @@ impl State {
         Self {
             config,
             machine,
-            ledger: Ledger::new(budget),
+            ledger: Ledger::new(budget.clone()),
+            budget: watch::Sender::new(budget),
             estimates,
             engines: BTreeMap::new(),
             unfit: BTreeSet::new(),
@@ -79,6 +82,10 @@ impl State {
 
     pub(super) fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    pub(super) fn budget(&self) -> watch::Receiver<Budget> {
+        self.budget.subscribe()
     }
 
     /// Changes the ledger, and tells those who wait what became of it.
@@ -94,11 +101,13 @@ impl State {
             .waiting()
             .map(|(account, _, decision)| (account, decision))
             .collect();
-        for (account, reservation) in &self.reservations {
+        // What an account has that did not ask yet is an earlier incarnation's.
+        let asked = self.reservations.iter();
+        for (account, reservation) in asked.filter(|(_, reservation)| reservation.key.is_some()) {
             let decision = match waiting.get(account) {
                 Some(decision) => decision.clone(),
                 None if self.ledger.granted().contains_key(account) => Decision::Granted,
-                // It did not ask yet, or was told already that it never fits.
+                // It was told already that it never fits.
                 None => continue,
             };
             reservation.tell(decision);
@@ -119,7 +128,8 @@ impl State {
         let told = self.engines.values().map(Option::as_ref);
         let budget = Budget::new(&self.config, self.machine, told);
         if budget != *self.ledger.budget() {
-            self.change(|ledger| ledger.set_budget(budget));
+            self.change(|ledger| ledger.set_budget(budget.clone()));
+            self.budget.send_replace(budget);
         }
     }
 
@@ -240,39 +250,12 @@ impl State {
         }
     }
 
-    /// Ends the making of a reservation that was granted: what it has.
-    pub(super) fn keep(&mut self, account: &Account, serial: Serial) -> Option<Demand> {
-        self.reservation(account, serial)?;
-        self.ledger.granted().get(account).cloned()
-    }
-
     /// Withdraws a reservation, and gives back what was granted.
     pub(super) fn abandon(&mut self, account: &Account, serial: Serial) {
         if self.reservation(account, serial).is_some() {
-            self.release(account);
+            self.reservations.remove(account);
+            self.change(|ledger| ledger.release(account));
         }
-    }
-
-    pub(super) fn adopt(&mut self, account: &Account, assessed: &Assessed) -> (Serial, Demand) {
-        let (serial, _told) = self.claim(account);
-        if let Some(reservation) = self.reservation(account, serial) {
-            reservation.key = Some(assessed.key.clone());
-        }
-        let demand = self.best(assessed);
-        self.change(|ledger| ledger.adopt(account.clone(), demand.clone()));
-        (serial, demand)
-    }
-
-    pub(super) fn release(&mut self, account: &Account) {
-        self.reservations.remove(account);
-        self.change(|ledger| ledger.release(account));
-    }
-
-    pub(super) fn rename(&mut self, from: &Account, to: &Account) {
-        if let Some(reservation) = self.reservations.remove(from) {
-            self.reservations.insert(to.clone(), reservation);
-        }
-        self.change(|ledger| ledger.rename(from, to));
     }
 
     /// Takes what a server has now. What is to be written, if it is worth it.

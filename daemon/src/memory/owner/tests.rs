@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -81,7 +82,10 @@ impl Bench {
 
 type Told = watch::Receiver<Option<Shortage>>;
 
-fn reserve(memory: &MemoryHandle, request: Request) -> (JoinHandle<Result<Demand, Never>>, Told) {
+fn reserve(
+    memory: &MemoryHandle,
+    request: Request,
+) -> (JoinHandle<Result<Reservation, Never>>, Told) {
     let (on_wait, told) = watch::channel(None);
     let memory = memory.clone();
     let reserved = tokio::spawn(async move { memory.reserve(request, &on_wait).await });
@@ -92,6 +96,13 @@ fn reserve(memory: &MemoryHandle, request: Request) -> (JoinHandle<Result<Demand
 async fn shortage(told: &mut Told) -> String {
     let shortage = told.wait_for(Option::is_some).await.unwrap();
     shortage.as_ref().unwrap().to_string()
+}
+
+/// What is reserved.
+fn demand(memory: &MemoryHandle, reservation: &Reservation) -> Demand {
+    let rows = memory.snapshot().rows.into_iter();
+    let mut own = rows.filter(|row| row.account == reservation.account);
+    own.next().unwrap().demand
 }
 
 /// Waits until what an account has is exact.
@@ -113,14 +124,17 @@ async fn exact(memory: &MemoryHandle, name: &str) -> Demand {
 #[tokio::test]
 async fn a_server_that_fits_by_estimate_is_granted_at_once_and_corrected_later() {
     let bench = Bench::new();
-    bench.fit(99);
+    let go = bench.path("go");
+    let wait = format!("until [ -e {} ]; do sleep 0.01; done", go.display());
+    bench.program("llama-fit-params", &format!("{wait}; echo 'Host 99 0 0'"));
     let memory = bench.memory(100).await;
     let reserved = reserve(&memory, bench.request("a", 0))
         .0
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(reserved.source, Source::Estimate);
+    assert_eq!(demand(&memory, &reserved).source, Source::Estimate);
+    fs::write(go, "").unwrap();
     // Each of the three figures may have been rounded down by a MiB.
     assert_eq!(exact(&memory, "a").await.ram, PROCESS + 102 * MIB);
 }
@@ -155,7 +169,7 @@ async fn a_server_that_does_not_fit_by_estimate_is_decided_by_the_exact_figure()
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(reserved.source, Source::Fit);
+    assert_eq!(demand(&memory, &reserved).source, Source::Fit);
     assert_eq!(bench.asked(), 1);
 }
 
@@ -168,7 +182,7 @@ async fn a_server_waits_with_the_numbers_until_there_is_room() {
     let (second, mut told) = reserve(&memory, bench.request("b", 0));
     let shortage = shortage(&mut told).await;
     assert!(shortage.ends_with("are reserved"), "{shortage}");
-    memory.release(&Account::new("a"));
+    drop(first);
     assert!(second.await.unwrap().is_ok());
     assert_eq!(*told.borrow(), None);
 }
@@ -183,7 +197,7 @@ async fn a_reservation_that_is_abandoned_is_withdrawn() {
     shortage(&mut told).await;
     second.abort();
     assert!(second.await.unwrap_err().is_cancelled());
-    memory.release(&Account::new("a"));
+    drop(first);
     assert!(memory.snapshot().rows.is_empty());
 }
 
@@ -241,11 +255,43 @@ async fn a_running_server_is_corrected_upwards_only() {
     let bench = Bench::new();
     let memory = bench.memory(1000).await;
     let account = Account::new("a");
-    let before = memory.adopt(account.clone(), bench.inputs()).await.ram;
+    let reserved = reserve(&memory, bench.request("a", 0)).0.await.unwrap();
+    let reserved = reserved.unwrap();
+    let before = demand(&memory, &reserved);
     memory.observe(&account, 1);
-    assert_eq!(memory.snapshot().rows[0].demand.ram, before);
+    assert_eq!(memory.snapshot().rows[0].demand, before);
     memory.observe(&account, 2000 * MIB);
     assert_eq!(memory.snapshot().rows[0].demand.ram, 2000 * MIB);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_anew_keeps_what_it_has_until_that_is_decided() {
+    let bench = Bench::new();
+    let memory = bench.memory(100).await;
+    let first = reserve(&memory, bench.request("a", 1)).0.await.unwrap();
+    let (_low, mut told) = reserve(&memory, bench.request("low", 0));
+    shortage(&mut told).await;
+    let second = reserve(&memory, bench.request("a", 1)).0.await.unwrap();
+    drop(first);
+    assert!(told.borrow().is_some());
+    drop(second);
+    told.wait_for(Option::is_none).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_met_running_is_given_back_like_all_else() {
+    let bench = Bench::new();
+    let memory = bench.memory(100).await;
+    let met = Demand {
+        ram: 9000 * MIB,
+        devices: BTreeMap::new(),
+        source: Source::Observed,
+    };
+    let survivor = memory.adopt(Account::new("a"), met);
+    let (other, mut told) = reserve(&memory, bench.request("b", 0));
+    shortage(&mut told).await;
+    drop(survivor);
+    assert!(other.await.unwrap().is_ok());
 }
 
 #[tokio::test]

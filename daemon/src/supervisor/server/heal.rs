@@ -26,8 +26,7 @@ impl Server {
         let does_not_fit = self.state.view().reason == ExitClass::DoesNotFit.code();
         let hints = self.context.hints.clone();
         let reports = self.reports.clone();
-        let mut rules = self.context.rules.clone();
-        rules.mark_unchanged();
+        let mut budget = self.budget.clone();
         self.effects.heal = effect(async move {
             let folders = before.keys().filter_map(|path| path.parent());
             let mut watches: Vec<Watch> = folders.map(|folder| hints.watch(folder)).collect();
@@ -36,7 +35,7 @@ impl Server {
                 tokio::select! {
                     () = any_changed(&mut watches) => {}
                     // There may be memory for it now.
-                    Ok(()) = rules.changed(), if does_not_fit => break,
+                    Ok(()) = budget.changed(), if does_not_fit => break,
                     () = tokio::time::sleep(LOOK_ANYWAY) => {}
                 }
             }

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::watch::Receiver as Watched;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -34,13 +35,13 @@ use crate::files::Fingerprint;
 use crate::lifecycle::{
     self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, State, View,
 };
+use crate::memory::{Budget, Reservation};
 use crate::name::ServerName;
 use crate::plan::{Definition, Launch, Model};
 use crate::process::{Process, Scope, Tree};
 
 pub use explain::Explanation;
 use output::Dropped;
-use turn::Reserved;
 pub use turn::{account, inputs};
 
 /// Commands that may wait for a server's task. It handles each at once, so more mean a flood.
@@ -76,11 +77,8 @@ pub enum Command {
 enum Report {
     /// Something for the lifecycle.
     Event(Event),
-    /// It is the server's turn to start, for as long as the permit is held.
-    Turn {
-        permit: Option<OwnedSemaphorePermit>,
-        reserved: Option<Reserved>,
-    },
+    /// Something came of waiting for memory and a turn.
+    Waited { wait: u64, news: turn::News },
     /// The process was made, or not.
     Spawned {
         incarnation: u64,
@@ -190,8 +188,12 @@ struct Server {
     incarnation: Option<Incarnation>,
     effects: Effects,
     turn: Option<OwnedSemaphorePermit>,
-    /// The memory of the incarnation, until nothing of it is left.
-    reserved: Option<Reserved>,
+    /// The memory of the incarnation. While another one is to follow it, that one's.
+    reserved: Option<Reservation>,
+    /// How often it has waited for memory and a turn.
+    waits: u64,
+    /// What there is of memory: changed if it is not any more what it was before the last wait.
+    budget: Watched<Budget>,
     reports: mpsc::Sender<Report>,
     waiting: Vec<oneshot::Sender<()>>,
     published: Published,
@@ -242,6 +244,7 @@ pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -
         note: None,
         dropped: Dropped::default(),
     };
+    let budget = context.memory.budget();
     let mut server = Server {
         context,
         definition,
@@ -254,6 +257,8 @@ pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -
         effects: Effects::default(),
         turn: None,
         reserved: None,
+        waits: 0,
+        budget,
         reports,
         waiting: Vec::new(),
         published,
@@ -350,23 +355,22 @@ impl Server {
 
     fn define(&mut self, definition: Arc<Definition>, replace: bool) {
         let policy = definition.policy.clone();
+        let waits = self.waits;
         self.definition = definition;
         self.apply(Event::SetPolicy(policy));
         if replace {
             self.apply(Event::Replace);
+        }
+        if self.is_queued() && self.waits == waits {
+            // What it asked for is by the old definition.
+            self.await_turn();
         }
     }
 
     fn report(&mut self, report: Report) {
         match report {
             Report::Event(event) => self.apply(event),
-            Report::Turn { permit, reserved } if self.is_queued() => {
-                self.turn = permit;
-                self.reserved = reserved;
-                self.apply(Event::Turn(self.numbers.draw()));
-            }
-            // Nobody waits for it any more: dropping it gives everything back.
-            Report::Turn { .. } => {}
+            Report::Waited { wait, news } => self.take_news(wait, news),
             Report::Spawned {
                 incarnation,
                 record,
@@ -386,7 +390,6 @@ impl Server {
             } => {
                 self.record = record;
                 self.incarnation = None;
-                self.reserved = None;
                 self.apply(Event::Gone { incarnation });
             }
             Report::Loaded {
@@ -435,6 +438,9 @@ impl Server {
         if !self.state.is_starting() {
             self.turn = None;
         }
+        if self.state.is_at_rest() {
+            self.reserved = None;
+        }
         if self.state.is_settled() {
             self.waiting.clear();
         }
@@ -447,8 +453,9 @@ impl Server {
         if !self.state.is_starting() {
             self.published.load_percent = None;
         }
-        if !matches!(phase, Phase::Queued { .. }) {
-            self.effects.turn = None;
+        if !matches!(phase, Phase::Queued { .. }) && self.effects.turn.take().is_some() {
+            // It may not have got as far as asking.
+            self.context.memory.withdraw(&account(&self.seat));
         }
         if !matches!(phase, Phase::Loading { .. }) {
             self.effects.readiness = None;

@@ -75,7 +75,6 @@ impl Server {
             }
             Err(exit) => {
                 let exit = Arc::new(*exit);
-                self.reserved = None;
                 self.apply(Event::SpawnFailed { incarnation, exit });
             }
         }

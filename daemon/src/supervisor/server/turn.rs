@@ -1,27 +1,37 @@
 //! Waiting until a server may start: first for memory, then for its turn.
 
+use std::future::ready;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::{Report, Server, effect};
 use crate::lifecycle::{Event, Exit, ExitClass};
-use crate::memory::{Account, Inputs, MemoryHandle, Request};
+use crate::memory::{Account, Inputs, Never, Request, Reservation, Shortage};
 use crate::plan::Definition;
+use crate::supervisor::context::Turns;
 use crate::supervisor::seat::Seat;
 
-/// Memory that is reserved for a seat, until it is dropped.
+/// What came of waiting.
 #[derive(Debug)]
-pub(super) struct Reserved {
-    memory: MemoryHandle,
-    account: Account,
+pub(super) enum News {
+    /// There is no memory for it now, and what it lacks; absent: there is, and it waits for its turn.
+    Shortage(Option<Arc<str>>),
+    /// There will never be memory for it.
+    DoesNotFit(Arc<Exit>),
+    /// It may start, for as long as it holds these.
+    Turn {
+        permit: Option<OwnedSemaphorePermit>,
+        reserved: Option<Reservation>,
+    },
 }
 
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.memory.release(&self.account);
-    }
+/// Who waits for news.
+struct Waiter {
+    reports: mpsc::Sender<Report>,
+    /// Which wait of the server it is.
+    wait: u64,
 }
 
 /// The account of a seat.
@@ -45,59 +55,101 @@ pub fn inputs(definition: &Definition) -> Inputs {
 }
 
 impl Server {
-    /// Reserves memory, telling of what there is too little of, and then waits for a turn.
+    /// Reserves memory, telling of what there is too little of, and then waits for a turn. An earlier
+    /// wait is over.
     pub(super) fn await_turn(&mut self) {
+        self.waits += 1;
+        let waiter = Waiter {
+            reports: self.reports.clone(),
+            wait: self.waits,
+        };
         let memory = self.context.memory.clone();
         let turns = self.context.rules.borrow().turns.clone();
-        let reports = self.reports.clone();
         let account = account(&self.seat);
+        self.budget = memory.budget();
         if self.definition.launch.model.file.is_err() {
             // It will not get as far as using any.
             memory.withdraw(&account);
-            self.effects.turn = effect(async move {
-                let permit = turns.next().await;
-                let report = Report::Turn {
-                    permit,
-                    reserved: None,
-                };
-                let _ = reports.send(report).await;
-            });
+            self.effects.turn = effect(async move { waiter.take_turn(turns, None, false).await });
             return;
         }
         let request = Request {
-            account: account.clone(),
+            account,
             priority: self.definition.priority,
             inputs: inputs(&self.definition),
         };
         self.effects.turn = effect(async move {
-            let (on_wait, mut shortage) = watch::channel(None);
+            let (on_wait, shortage) = watch::channel(None);
             let reservation = memory.reserve(request, &on_wait);
-            tokio::pin!(reservation);
-            let granted = loop {
-                // Cancel-safe: the reservation is kept, and the newest shortage stays to be seen.
-                tokio::select! {
-                    granted = &mut reservation => break granted,
-                    Ok(()) = shortage.changed() => {
-                        let told = shortage.borrow_and_update().clone();
-                        if let Some(told) = told {
-                            let event = Event::Shortage(Arc::from(told.to_string()));
-                            let _ = reports.send(Report::Event(event)).await;
-                        }
+            match waiter.granted(reservation, shortage).await {
+                Ok((reserved, waited)) => waiter.take_turn(turns, Some(reserved), waited).await,
+                Err(never) => {
+                    let exit = Exit::without_process(ExitClass::DoesNotFit, never.to_string());
+                    waiter.tell(News::DoesNotFit(Arc::new(exit))).await;
+                }
+            }
+        });
+    }
+
+    /// Takes the news of a wait, if it is not over.
+    pub(super) fn take_news(&mut self, wait: u64, news: News) {
+        if wait != self.waits || !self.is_queued() {
+            return;
+        }
+        match news {
+            News::Shortage(shortage) => self.apply(Event::Shortage(shortage)),
+            News::DoesNotFit(exit) => self.apply(Event::DoesNotFit(exit)),
+            News::Turn { permit, reserved } => {
+                self.turn = permit;
+                self.reserved = reserved;
+                self.apply(Event::Turn(self.numbers.draw()));
+            }
+        }
+    }
+}
+
+impl Waiter {
+    async fn tell(&self, news: News) {
+        let wait = self.wait;
+        let _ = self.reports.send(Report::Waited { wait, news }).await;
+    }
+
+    /// Waits for memory. With it, whether there was too little at first.
+    async fn granted(
+        &self,
+        reservation: impl Future<Output = Result<Reservation, Never>>,
+        mut shortage: watch::Receiver<Option<Shortage>>,
+    ) -> Result<(Reservation, bool), Never> {
+        tokio::pin!(reservation);
+        let mut waited = false;
+        loop {
+            // Cancel-safe: the reservation is kept, and the newest shortage stays to be seen.
+            tokio::select! {
+                granted = &mut reservation => return granted.map(|reserved| (reserved, waited)),
+                Ok(()) = shortage.changed() => {
+                    let told = shortage.borrow_and_update().clone();
+                    if let Some(told) = told {
+                        waited = true;
+                        self.tell(News::Shortage(Some(Arc::from(told.to_string())))).await;
                     }
                 }
-            };
-            if let Err(never) = granted {
-                let exit = Exit::without_process(ExitClass::DoesNotFit, never.to_string());
-                let event = Event::DoesNotFit(Arc::new(exit));
-                let _ = reports.send(Report::Event(event)).await;
-                return;
             }
-            let reserved = Some(Reserved {
-                memory: memory.clone(),
-                account,
-            });
-            let permit = turns.next().await;
-            let _ = reports.send(Report::Turn { permit, reserved }).await;
-        });
+        }
+    }
+
+    /// Waits for a turn. Whoever was told of a shortage is told if that is not what is waited for now.
+    async fn take_turn(&self, turns: Turns, reserved: Option<Reservation>, waited: bool) {
+        let turn = turns.next();
+        tokio::pin!(turn);
+        // Cancel-safe: the turn is kept.
+        let permit = tokio::select! {
+            biased;
+            permit = &mut turn => permit,
+            () = ready(()), if waited => {
+                self.tell(News::Shortage(None)).await;
+                turn.await
+            }
+        };
+        self.tell(News::Turn { permit, reserved }).await;
     }
 }
