@@ -17,7 +17,7 @@ use crate::config::{
 };
 use crate::files::{ReadError, read_stable};
 use crate::generations::{self, Store};
-use crate::process::{Process, find_survivors, reaper};
+use crate::process::{Process, find_survivors, reaper, usage};
 use crate::supervisor::fleet::Inheritance;
 use crate::supervisor::record::RecordError;
 use crate::supervisor::seat::Seat;
@@ -195,10 +195,13 @@ fn survivors(
             };
             match Process::adopt(&tree.main)? {
                 Some(process) => {
+                    let usage = usage::sample(process.pid())?;
                     let survivor = Survivor {
                         process,
                         tree: tree.clone(),
                         endpoint: record.endpoint,
+                        resident: usage.map_or(0, |usage| usage.resident_bytes),
+                        reserved: None,
                     };
                     survivors.insert((*name).clone(), survivor);
                 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::owner::{Fleet, Member, tell};
 use super::{AskError, Mode, Outcome, Pending, Request};
 use crate::lifecycle::{Event, StopReason};
+use crate::memory::{Demand, Source};
 use crate::name::ServerName;
 use crate::plan::{self, Current, Definition, Method, Step, StepAction};
 use crate::supervisor::record::Record;
@@ -34,6 +35,7 @@ impl Fleet {
             });
         }
         self.reserve_ports(&definitions);
+        self.reserve_for_survivors(&definitions);
         self.expect(&steps, mode);
         self.expect_reservations(&steps, &definitions);
         let mut pending = Vec::new();
@@ -108,6 +110,24 @@ impl Fleet {
             .filter_map(|(name, definition)| Some((definition.launch.port?, name.clone())))
             .collect();
         self.context.ports.reserve(fixed);
+    }
+
+    /// What an earlier magid left running has memory before anything else is given any. It keeps its
+    /// place for what comes after it, so that has at least what the next incarnation needs.
+    fn reserve_for_survivors(&mut self, definitions: &BTreeMap<ServerName, Definition>) {
+        for (seat, survivor) in &mut self.survivors {
+            let need = definitions
+                .get(&seat.server)
+                .and_then(|definition| definition.need.clone());
+            let mut demand = need.unwrap_or(Demand {
+                ram: 0,
+                devices: BTreeMap::new(),
+                source: Source::Observed,
+            });
+            demand.ram = demand.ram.max(survivor.resident);
+            let reserved = self.context.memory.adopt(server::account(seat), demand);
+            survivor.reserved = Some(reserved);
+        }
     }
 
     /// Servers that start together are given memory by their priority, whichever asks first.

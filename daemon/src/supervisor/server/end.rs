@@ -136,6 +136,7 @@ impl Server {
         );
         self.await_exit(&incarnation);
         self.incarnation = Some(incarnation);
+        self.reserved = survivor.reserved;
         let (state, actions) = self
             .state
             .clone()

@@ -134,6 +134,10 @@ pub struct Survivor {
     pub tree: Tree,
     /// Where it listens.
     pub endpoint: SocketAddr,
+    /// The main memory that it had when it was found, in bytes.
+    pub resident: u64,
+    /// What is reserved for it.
+    pub reserved: Option<Reservation>,
 }
 
 /// A handle on a server's task.
