@@ -193,6 +193,12 @@ impl Fleet {
         self.save_text(&self.profile_of(servers));
     }
 
+    /// Saves these servers as another profile than the active one.
+    pub fn save_profile(&self, name: &str, servers: &[Server]) {
+        let path = self.path("profiles").join(format!("{name}.toml"));
+        fs::write(path, self.profile_of(servers)).expect("the directory is writable");
+    }
+
     /// As [`Fleet::save`], in one step: nobody ever reads a part of it, whoever else saves.
     pub fn save_at_once(&self, servers: &[Server]) {
         let text = self.profile_of(servers);
