@@ -114,7 +114,8 @@ impl ModelService for Api {
                 Code::FailedPrecondition,
                 "model-in-use",
                 format!(
-                    "cannot forget {}: it is the model of {}; take it out of the profile first",
+                    "cannot forget {0}: it is the model of {1}; take it out of the profile first, or out \
+                     of every [[select]] by `magictl models set {0} --enabled=false`",
                     model.id,
                     servers.join(", ")
                 ),
