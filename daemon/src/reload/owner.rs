@@ -16,7 +16,7 @@ use super::{
     Surroundings, Target, Verdict,
 };
 use crate::blocking::blocking;
-use crate::config::{BUILTIN, DaemonConfig, Environment, Locations};
+use crate::config::{DaemonConfig, Environment, Locations};
 use crate::files::{Hints, Watch, any_changed};
 use crate::generations::{Activation, Cause, Digest, Store};
 use crate::memory::MemoryHandle;
@@ -338,7 +338,7 @@ impl Reloader {
         };
         if let Target::Profile(name) = &attempt.target
             && read.content.files.profile.is_none()
-            && name != BUILTIN
+            && read.errors.is_empty()
         {
             let name = name.clone();
             return Err(ReloadError::NoSuchProfile { name });
@@ -348,7 +348,8 @@ impl Reloader {
         }
         if attempt.origin == Origin::Event {
             let is_old = self.tried.as_ref() == Some(&read.content);
-            if is_old || !read.content.may_be_applied_by_an_event() {
+            let is_withheld = read.errors.is_empty() && !read.content.may_be_applied_by_an_event();
+            if is_old || is_withheld {
                 return Ok(self.nothing_new(&read));
             }
             notify::reloading();
