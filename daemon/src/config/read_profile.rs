@@ -41,11 +41,16 @@ pub fn parse_profile(
     file: &SourceFile,
     daemon: &DaemonConfig,
 ) -> Result<ParsedProfile, Vec<Diagnostic>> {
-    if name == BUILTIN {
+    let refused = |message, help: &str| {
         let origin = Report::new(file).origin(0..0);
+        Err(vec![Diagnostic::error(message, help).at(origin)])
+    };
+    if name == BUILTIN {
         let message = format!("a file cannot be the profile `{BUILTIN}`: magid has it without one");
-        let error = Diagnostic::error(message, "give the file another name");
-        return Err(vec![error.at(origin)]);
+        return refused(message, "give the file another name");
+    }
+    if let Err(error) = ServerName::new(name) {
+        return refused(format!("the name of a profile {error}"), "rename the file");
     }
     read_text(name, file, &daemon.restart)
 }

@@ -11,7 +11,7 @@ use super::read::{self, Choice, Inputs};
 use super::{ReloadHandle, Told};
 use crate::blocking::blocking;
 use crate::config::{
-    self, BUILTIN, BUILTIN_TEXT, DaemonConfig, EditError, ProfileNameError, SourceFile,
+    self, BUILTIN, BUILTIN_TEXT, DaemonConfig, Diagnostic, EditError, ProfileNameError, SourceFile,
 };
 use crate::files::{self, RewriteError};
 use crate::name::ServerName;
@@ -205,16 +205,28 @@ impl Shelf {
         let path = read::profile_path(self.daemon(), name);
         let meta = std::fs::metadata(&path).ok();
         let modified = meta.and_then(|meta| meta.modified().ok());
+        let is_active = self.active.as_deref() == Some(name);
+        let mut errors = read.errors.clone();
+        if !is_active {
+            errors.extend(read.missing_models(&read.models_that_are_missing()));
+        }
         let file = read.content.files.profile.and_then(|profile| profile.file);
-        let is_file = name != BUILTIN || file.is_some();
+        let is_builtin = name == BUILTIN && file.is_none();
+        if !is_builtin && file.is_none() && errors.is_empty() {
+            errors.push(Told::new(&leads_nowhere(&path), &[]));
+        }
+        let text = match is_builtin {
+            true => BUILTIN_TEXT.to_owned(),
+            false => file.map(|file| file.text).unwrap_or_default(),
+        };
         ProfileRecord {
             name: name.to_owned(),
             description: read.description,
-            path: is_file.then_some(path),
-            text: file.map_or_else(|| BUILTIN_TEXT.to_owned(), |file| file.text),
-            is_active: self.active.as_deref() == Some(name),
+            path: (!is_builtin).then_some(path),
+            text,
+            is_active,
             definitions: read.definitions.into_values().collect(),
-            errors: read.errors,
+            errors,
             modified_at: modified.and_then(|time| Timestamp::try_from(time).ok()),
         }
     }
@@ -317,6 +329,15 @@ impl From<RewriteError> for ProfileError {
     fn from(error: RewriteError) -> Self {
         Self::Unwritten(error.to_string())
     }
+}
+
+/// What is wrong with a file that is listed and cannot be found.
+fn leads_nowhere(path: &Path) -> Diagnostic {
+    let message = format!(
+        "cannot find {}: does a symlink lead nowhere?",
+        path.display()
+    );
+    Diagnostic::error(message, "mend the symlink, or `magictl profiles delete` it")
 }
 
 fn no_such(name: &str) -> ProfileError {

@@ -123,6 +123,16 @@ impl Read {
         models.any(|model| model.file.is_err() && !model.written.contains('/'))
     }
 
+    /// The servers whose models are not there, and why.
+    pub(crate) fn models_that_are_missing(&self) -> Vec<(ServerName, String)> {
+        let servers = self.definitions.iter();
+        let missing = servers.filter_map(|(name, server)| {
+            let why = server.launch.model.file.as_ref().err()?;
+            Some((name.clone(), why.clone()))
+        });
+        missing.collect()
+    }
+
     /// A reading that did not come to an end.
     pub(crate) fn failed(why: &str) -> Self {
         let error = Diagnostic::error(format!("cannot read the configuration: {why}"), "");
