@@ -151,6 +151,11 @@ impl Tensor {
         Self::filled(name, shape, 0.0)
     }
 
+    /// The same with all values 0.
+    pub(crate) fn hollow(self) -> Self {
+        Self { value: 0.0, ..self }
+    }
+
     /// The same with one row of 1.
     pub(crate) fn with_row_of_ones(mut self, row: u64) -> Self {
         self.row_of_ones = Some(row);

@@ -78,6 +78,25 @@ pub fn slow_model(path: &Path, word: &str) -> io::Result<()> {
     write_model(path, word, &SLOW, [])
 }
 
+/// Writes a model to `path` that can be read but not loaded: a header with `words` tokens, and a hole in
+/// the place of all numbers.
+///
+/// # Errors
+///
+/// Whatever writing the file answers.
+pub fn hollow_model(path: &Path, words: usize) -> io::Result<()> {
+    let mut vocabulary = Vocabulary::with("hollow");
+    for word in vocabulary.len()..words {
+        vocabulary.tokens.push(format!("\u{2581}word{word}"));
+        vocabulary.kinds.push(token::NORMAL);
+    }
+    let tensors: Vec<_> = tensors(&vocabulary, &TINY)
+        .into_iter()
+        .map(Tensor::hollow)
+        .collect();
+    write(path, &metadata("hollow", &vocabulary, &TINY), &tensors)
+}
+
 /// Writes a model to `path` that makes the same vector of 64 numbers of every text.
 ///
 /// # Errors

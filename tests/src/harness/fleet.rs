@@ -368,7 +368,8 @@ impl Fleet {
 
     /// A client for its models.
     pub fn models(&self) -> ModelServiceClient<DaemonChannel> {
-        ModelServiceClient::new(self.channel())
+        // All models may be more than the usual bound.
+        ModelServiceClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
     fn channel(&self) -> DaemonChannel {

@@ -34,7 +34,7 @@ pub use places::{
     llama_server_with_fit, program, skipped, tell_figure,
 };
 pub use processes::{is_alive, pids_with, raise_descriptor_limit, send, wait_gone};
-pub use resources::{Resources, cpu_seconds, zombies_of};
+pub use resources::{Resources, cpu_seconds, peak_memory, zombies_of};
 pub use run::Ran;
 pub use server::Server;
 pub use wait::{DEADLINE, Servers};

@@ -74,6 +74,15 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     Duration::from(time).as_secs_f64()
 }
 
+/// The most bytes of a process that were ever in memory.
+///
+/// # Panics
+///
+/// If there is no such process.
+pub fn peak_memory(pid: u32) -> u64 {
+    1024 * status_number(pid, "VmHWM:").expect("the process is there")
+}
+
 /// How many children of a process are dead and not waited for.
 pub fn zombies_of(parent: u32) -> usize {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
