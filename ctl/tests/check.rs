@@ -122,7 +122,7 @@ fn the_report_is_json_as_documented() {
         (&0.into(), &0.into())
     );
     assert!(report["durationMs"].as_u64().unwrap() < 10_000);
-    let page = include_str!("../../docs/check.part.md");
+    let page = include_str!("../../docs/check.md");
     for finding in report["checks"].as_array().unwrap() {
         let mut names: Vec<_> = finding
             .as_object()
