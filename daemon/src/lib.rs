@@ -16,18 +16,22 @@
 //! | task | owns | takes in | emits |
 //! |---|---|---|---|
 //! | [`daemon`] | start, signals, end | signals, the request to stop | what systemd is told |
-//! | [`reload`] | the configuration that is applied | file hints, SIGHUP, reload requests | plans to the fleet, common rules, the configuration's status |
-//! | [`supervisor::fleet`] | which servers there are, and which an operator stopped | asks and plans | commands to servers, the watchdog's sign of life |
-//! | [`supervisor::server`], one each | a server's state and its incarnation | commands, reports of its effects | its row on the board, events |
+//! | [`reload`] | the configuration that is applied, the change that has yet to prove itself, the [`generations`] | hints of files and models, SIGHUP, reloads, activations, rollbacks, what is asked of profiles | plans to the fleet, common rules, `[memory]` and `[models]` to their owners, the configuration's status |
+//! | [`supervisor::fleet`] | which servers there are, in which seats, and which an operator stopped | asks, plans, the request to judge a change | commands to servers, vetoes, the watchdog's sign of life |
+//! | [`supervisor::server`], one for each seat | the state and the incarnation that are in it | commands, reports of its effects | its row on the board, reservations, events |
 //! | [`supervisor::ports`] | which server has which port | takes and releases | ports |
 //! | [`supervisor::stopped`] | the file of the servers an operator stopped | the newest set | — |
 //! | [`registry`] | what is known of models, and its file | file hints, rescans, what users say of models | a snapshot of the models |
+//! | [`memory`] | the ledger, its budget, and what is known of needs, with its file | reservations and releases, what servers were seen to use, `[memory]`, a look at the machine each minute | grants and shortages |
 //! | [`process::Scanner`] | looking at all processes | requests for a look | one picture for all who asked |
 //! | [`process::reaper`] | orphans that reparented to us | SIGCHLD | — |
 //! | [`api`] | the socket | requests of `magi.v1` | asks to the owners above |
 //!
+//! The ledger of [`memory`] is no task but a lock that nothing waits under; its module says why.
+//!
 //! [`process`], [`logs`], [`files`] and [`generations`] are what these tasks touch the system with;
-//! what blocks is done through `blocking`.
+//! what blocks is done through `blocking`. [`check`] is beside them all: magictl runs it, with or
+//! without a magid.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
