@@ -5,10 +5,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
-use magi_proto::v1::{ConfigState, Diagnostic, GetStatusResponse, ServerState};
+use magi_proto::v1::{
+    ConfigState, Diagnostic, GetStatusResponse, ListModelsResponse, Model, ServerState,
+};
 use magi_tests::harness::{Fleet, Ran, Server, Servers};
 use magi_tests::model::{embedding_model, tiny_model};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 async fn profiles(fleet: &Fleet, args: &[&str]) -> Ran {
@@ -98,6 +100,42 @@ async fn a_select_serves_what_matches_and_follows_the_models() {
         .expect_code(0);
     let after = fleet.all_ready(2).await;
     assert_eq!(after["three-q4_k_m"].pid, before["three-q4_k_m"].pid);
+}
+
+#[tokio::test]
+async fn a_select_does_without_a_model_that_is_away_and_takes_it_in_when_it_is_back() {
+    let mut fleet = Fleet::new();
+    let (disk, away) = (fleet.path("disk"), fleet.path("away"));
+    fleet.set("models.scan_paths", json!([fleet.path("models"), disk]));
+    fs::create_dir(&disk).unwrap();
+    tiny_model(&disk.join("gamma.gguf"), "gamma").unwrap();
+    fleet.save(&[Server::faulty("alpha")]);
+    fleet.settle("models");
+    fleet.settle("disk");
+    write(&fleet, "all", "[[select]]\nautostart = true\n");
+    fleet.start().await;
+    fleet.all_ready(1).await;
+    fs::rename(&disk, &away).unwrap();
+    let is_away = |model: &Model| model.id == "gamma" && !model.available;
+    let gone = |list: &ListModelsResponse| list.models.iter().any(is_away);
+    fleet.wait_models("the disk is away", gone).await;
+    let told = activate(&fleet, "all").await;
+    assert!(
+        told.stderr.contains("are not there now of gamma"),
+        "{told:?}"
+    );
+    assert_eq!(
+        active(&mut fleet).await,
+        ("all".into(), vec!["alpha".into()])
+    );
+    let before = fleet.all_ready(1).await;
+    fs::rename(&away, &disk).unwrap();
+    let after = fleet.all_ready(2).await;
+    assert_eq!(after["alpha"].pid, before["alpha"].pid);
+    fs::rename(&disk, &away).unwrap();
+    fleet.wait_models("the disk is away", gone).await;
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    assert_eq!(fleet.all_ready(2).await["gamma"].pid, after["gamma"].pid);
 }
 
 #[tokio::test]

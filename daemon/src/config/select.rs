@@ -249,7 +249,7 @@ impl<'a> Expansion<'a> {
             select,
             &away,
             "the files are not there now of",
-            "`magictl models list` says why; the servers stay, and start when the files are back",
+            "`magictl models list` says why; servers that there are stay, others come when the files are back",
         );
     }
 

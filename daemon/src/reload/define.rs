@@ -28,6 +28,9 @@ pub(super) fn define(profile: &Profile, daemon: &DaemonConfig, inputs: &Inputs, 
             read.awaited.extend(parent);
         }
         read.models_at.insert(name.clone(), server.model_at.clone());
+        if !profile.servers.contains_key(&name) {
+            read.selected.insert(name.clone());
+        }
         let mmproj = mmproj.as_ref().and_then(|path| path.to_str());
         let settings = match kind {
             Some(kind) => server.settings_for(kind, mmproj),

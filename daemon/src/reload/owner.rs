@@ -422,6 +422,7 @@ impl Reloader {
             let verdict = Verdict::about(&read, Decision::Refused);
             return Ok(self.refuse(read, verdict, attempt));
         }
+        self.leave_out_what_is_away(&mut read, attempt).await?;
         if let Some(verdict) = self.join(&read, attempt) {
             return Ok(verdict);
         }
@@ -473,6 +474,26 @@ impl Reloader {
         Ok(self
             .begin(read, verdict, outcome.pending, attempt, begun)
             .await)
+    }
+
+    /// Takes the servers out that a `[[select]]` would make of models whose disk is not mounted, but for
+    /// those that there are: whoever activates a profile cannot do anything about the others.
+    async fn leave_out_what_is_away(
+        &self,
+        read: &mut Read,
+        attempt: &Attempt,
+    ) -> Result<(), AskError> {
+        if attempt.origin == Origin::Start || !read.selects_what_is_away() {
+            return Ok(());
+        }
+        let definitions = read.definitions.clone();
+        let plan = self.fleet.apply(definitions, Mode::Plan).await?;
+        for (server, _) in plan.missing {
+            if read.selected.contains(&server) {
+                read.definitions.remove(&server);
+            }
+        }
+        Ok(())
     }
 
     /// Adds to each definition what it needs of memory, as far as that can be told at once.

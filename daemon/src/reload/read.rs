@@ -1,6 +1,6 @@
 //! Reading and validating all of the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,6 +73,8 @@ pub(crate) struct Read {
     /// What that profile is for.
     pub(crate) description: Option<String>,
     pub(crate) definitions: BTreeMap<ServerName, Definition>,
+    /// The servers that a `[[select]]` makes.
+    pub(crate) selected: BTreeSet<ServerName>,
     pub(crate) errors: Vec<Told>,
     pub(crate) warnings: Vec<Told>,
     pub(crate) overridden: Vec<String>,
@@ -123,12 +125,20 @@ impl Read {
         models.any(|model| model.file.is_err() && !model.written.contains('/'))
     }
 
-    /// The servers whose models are not there, and why.
+    /// Whether a `[[select]]` makes a server of a model that is not there.
+    pub(crate) fn selects_what_is_away(&self) -> bool {
+        let mut servers = self.definitions.iter();
+        servers
+            .any(|(name, server)| server.launch.model.file.is_err() && self.selected.contains(name))
+    }
+
+    /// The servers that are written down and whose models are not there, and why.
     pub(crate) fn models_that_are_missing(&self) -> Vec<(ServerName, String)> {
         let servers = self.definitions.iter();
         let missing = servers.filter_map(|(name, server)| {
             let why = server.launch.model.file.as_ref().err()?;
-            Some((name.clone(), why.clone()))
+            let is_written = !self.selected.contains(name);
+            is_written.then(|| (name.clone(), why.clone()))
         });
         missing.collect()
     }
@@ -153,6 +163,7 @@ impl Read {
             profile: None,
             description: None,
             definitions: BTreeMap::new(),
+            selected: BTreeSet::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
             overridden: Vec::new(),
