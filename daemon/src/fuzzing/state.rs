@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use crate::files::state::Fault;
 use crate::generations::{Activation, Content, Generation, Side, Vetoes, diff};
 use crate::gguf::TierRule;
+use crate::memory::estimates;
 use crate::registry::store;
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::Seat;
@@ -30,6 +31,7 @@ pub fn state_files(data: &[u8]) {
     hold(text, stopped::parse, |stopped| stopped::text(stopped).ok());
     hold(text, Vetoes::parse, |vetoes| vetoes.text().ok());
     hold(text, Activation::parse, |active| active.text().ok());
+    hold(text, estimates::parse, |known| estimates::text(known).ok());
     let tiers = TierRule::default();
     hold(
         text,
@@ -56,7 +58,9 @@ fn hold<T: Debug + PartialEq>(
         Ok(read) => {
             let written = write(&read).expect("it can be written");
             assert_eq!(parse(&written).as_ref(), Ok(&read));
-            let later = written.replacen("\"version\": 1", "\"version\": 2", 1);
+            let later = written
+                .replacen("\"version\": 1", "\"version\": 2", 1)
+                .replacen("\"version\":1", "\"version\":2", 1);
             assert!(matches!(parse(&later), Err(Fault::Newer(2))));
             Some(read)
         }

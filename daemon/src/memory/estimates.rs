@@ -30,7 +30,7 @@ const INCARNATIONS: usize = 5;
 
 /// What is known, by the settings that it was found out for. A clone is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Estimates {
+pub(crate) struct Estimates {
     entries: BTreeMap<Key, (u64, Arc<Known>)>,
     /// Grows with every use.
     uses: u64,
@@ -109,7 +109,7 @@ struct Entry {
 }
 
 /// The text of the file.
-fn text(estimates: &Estimates) -> io::Result<String> {
+pub(crate) fn text(estimates: &Estimates) -> io::Result<String> {
     let mut entries: Vec<_> = estimates.entries.iter().collect();
     entries.sort_by_key(|(_, (used, _))| *used);
     let entries = entries.into_iter().map(|(key, (_, known))| Entry {
@@ -130,8 +130,12 @@ fn text(estimates: &Estimates) -> io::Result<String> {
 pub(crate) fn parse(text: &str) -> Result<Estimates, Fault> {
     let content: Content = state::parse(text, VERSION)?;
     let mut estimates = Estimates::default();
-    for entry in content.entries {
+    let surplus = content.entries.len().saturating_sub(MOST);
+    for entry in content.entries.into_iter().skip(surplus) {
         let Entry { key, fit, observed } = entry;
+        if estimates.entries.contains_key(&key) {
+            return Err(Fault::Broken(format!("the key {key} is there twice")));
+        }
         estimates.change(&key, |known| *known = Known { fit, observed });
     }
     Ok(estimates)
@@ -214,6 +218,21 @@ mod tests {
         let mut read = parse(&text(&estimates).unwrap()).unwrap();
         assert_eq!(read.get(&key(2)).unwrap().fit, Some(breakdown()));
         assert_eq!(read.get(&key(1)).unwrap().observed(), Some(7));
+    }
+
+    /// Should this fail, the file needs a new version, and this magid has to read both.
+    #[test]
+    fn a_file_that_an_earlier_magid_wrote_is_read() {
+        let earlier = include_str!("../../../fuzz/corpus/state_files/estimates.json");
+        let mut read = parse(earlier).unwrap();
+        assert_eq!(parse(&text(&read).unwrap()).as_ref(), Ok(&read));
+        let key = Key::try_from("0dd3c4e8f1b2a5968778695a4b3c2d1e".to_owned());
+        let known = read.get(&key.unwrap()).unwrap();
+        assert_eq!(known.observed(), Some(355_467_264));
+        assert_eq!(known.fit.as_ref().unwrap().devices["CUDA0"].context, 2);
+        assert_eq!(read.entries.len(), 2);
+        let twice = earlier.replacen("1dd3", "0dd3", 1);
+        assert!(parse(&twice).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod bytes;
 mod demand;
 mod devices;
 mod estimate;
-mod estimates;
+pub(crate) mod estimates;
 mod fit;
 mod inputs;
 mod ledger;
