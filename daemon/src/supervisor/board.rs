@@ -71,6 +71,14 @@ impl Fleet {
         self.rows.insert(name, (self.revision, row));
     }
 
+    /// Takes a server off the board. True: it was on it.
+    fn forget(&mut self, name: &ServerName) -> bool {
+        self.serving.remove(name);
+        let removed = self.rows.remove(name).is_some();
+        self.revision += u64::from(removed);
+        removed
+    }
+
     /// The servers of which a seat has a process.
     pub fn alive(&self) -> BTreeSet<ServerName> {
         let shown = self.rows.values().map(|(_, row)| row);
@@ -110,7 +118,7 @@ impl Board {
         });
     }
 
-    /// Shows the row of another seat from now on.
+    /// Shows the row of this seat from now on, if need be once there is one.
     pub fn promote(&self, seat: &Seat) {
         self.fleet.send_modify(|fleet| {
             let former = fleet.serving.insert(seat.server.clone(), seat.clone());
@@ -134,22 +142,18 @@ impl Board {
         self.fleet.borrow().aside.get(seat).cloned()
     }
 
-    /// Forgets a seat that does not serve.
+    /// Forgets a seat in which nothing runs any more. One that serves is the last that was left of a
+    /// server that is no longer defined.
     pub fn leave(&self, seat: &Seat) {
         self.fleet.send_if_modified(|fleet| {
             fleet.aside.remove(seat);
-            false
+            fleet.serving.get(&seat.server) == Some(seat) && fleet.forget(&seat.server)
         });
     }
 
     /// Takes the row of a server that is gone off the board.
     pub fn remove(&self, name: &ServerName) {
-        self.fleet.send_if_modified(|fleet| {
-            fleet.serving.remove(name);
-            let removed = fleet.rows.remove(name).is_some();
-            fleet.revision += u64::from(removed);
-            removed
-        });
+        self.fleet.send_if_modified(|fleet| fleet.forget(name));
     }
 
     /// The fleet as it is now.

@@ -106,15 +106,6 @@ impl Record {
         let path = folder.join(format!("{}.json", self.server));
         files::replace(&path, self.text()?.as_bytes())
     }
-
-    /// Removes the record of `seat`, in which nothing runs and nothing will. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the system says.
-    pub fn remove(seat: &Seat, folder: &Path) -> io::Result<()> {
-        std::fs::remove_file(folder.join(format!("{seat}.json")))
-    }
 }
 
 /// Reads all records. One that cannot be understood is set aside, and told in the log: it must not

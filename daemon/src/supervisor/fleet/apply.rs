@@ -24,7 +24,10 @@ impl Fleet {
         self.check_open()?;
         self.check_room(self.members.keys())?;
         self.keep_found_models(&mut definitions);
-        let steps = self.plan(&definitions);
+        if mode == Mode::Rollback {
+            self.want_as_before();
+        }
+        let steps = self.plan(&definitions, mode);
         let missing = missing_models(&steps, &definitions);
         let refused = mode == Mode::Reload && !missing.is_empty();
         if mode == Mode::Plan || refused {
@@ -76,7 +79,7 @@ impl Fleet {
         }
     }
 
-    fn plan(&self, definitions: &BTreeMap<ServerName, Definition>) -> Vec<Step> {
+    fn plan(&self, definitions: &BTreeMap<ServerName, Definition>, mode: Mode) -> Vec<Step> {
         let current = self
             .defined()
             .map(|(name, member)| {
@@ -98,7 +101,10 @@ impl Fleet {
             if step.action == StepAction::Replace
                 && let Some(definition) = definition
             {
-                step.method = Some(self.method(definition));
+                step.method = Some(self.method(definition, mode));
+            }
+            if mode == Mode::Rollback && self.ran_before(step) {
+                step.action = StepAction::Start;
             }
         }
         steps
@@ -144,7 +150,7 @@ impl Fleet {
             let definition = definitions.get(&step.server)?;
             let seat = match self.members.get(&step.server) {
                 Some(member) => member.seat.clone(),
-                None => Seat::first(step.server.clone()),
+                None => self.seat_for(&step.server),
             };
             Some((server::account(&seat), definition.priority))
         });
@@ -206,8 +212,9 @@ impl Fleet {
             return;
         }
         let name = definition.name.clone();
-        let seat = Seat::first(name.clone());
+        let seat = self.seat_for(&name);
         let (numbers, record) = self.past(&seat);
+        self.context.board.promote(&seat);
         let place = Place {
             seat: seat.clone(),
             numbers: numbers.clone(),
@@ -232,6 +239,16 @@ impl Fleet {
             );
         }
         self.members.insert(name, member);
+    }
+
+    /// Where a server sits that has no seat: where something of it runs yet, so that it starts when that
+    /// is gone, but not where something is on its way out already.
+    fn seat_for(&self, name: &ServerName) -> Seat {
+        let mut inherited = self.survivors.keys();
+        let inherited = inherited.find(|seat| seat.server == *name).cloned();
+        let free = || Seat::free(name, |seat| self.retired.contains_key(seat));
+        let seat = inherited.or_else(free);
+        seat.unwrap_or_else(|| Seat::first(name.clone()))
     }
 
     fn remove(&mut self, name: &ServerName) -> Option<oneshot::Receiver<()>> {
@@ -280,17 +297,10 @@ impl Fleet {
                 self.end_survivor(seat, survivor);
                 continue;
             }
-            let is_first = seat == Seat::first(name.clone());
-            let mut beside = Some(survivor);
-            if is_first {
-                self.survivors
-                    .extend(beside.take().map(|survivor| (seat.clone(), survivor)));
-            }
-            self.define(Arc::new(server::undefined(name)), false);
-            if let Some(survivor) = beside {
-                self.end_survivor(seat.clone(), survivor);
-            }
-            self.remove(&seat.server);
+            let name = name.clone();
+            self.survivors.insert(seat, survivor);
+            self.define(Arc::new(server::undefined(&name)), false);
+            self.remove(&name);
         }
     }
 

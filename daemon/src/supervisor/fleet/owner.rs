@@ -37,6 +37,14 @@ pub(super) struct Member {
     pub(super) removed: Option<u64>,
 }
 
+impl Member {
+    /// Whether it, and what is to take its place, can be told all that one request has for them.
+    fn has_room(&self) -> bool {
+        let successor = self.successor.as_ref();
+        self.handle.has_room() && successor.is_none_or(|successor| successor.handle.has_room())
+    }
+}
+
 /// An incarnation with a newer definition that gets ready beside the one that serves.
 pub(super) struct Successor {
     pub(super) handle: ServerHandle,
@@ -55,6 +63,15 @@ pub(super) enum Expectation {
     Nothing,
 }
 
+/// What was wanted of a server before a change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// Whether it should run.
+    pub(super) wanted: bool,
+    /// Whether an operator stopped it.
+    pub(super) stopped: bool,
+}
+
 /// What [`super`] is a handle on. How configurations are applied is in `apply`.
 pub(super) struct Fleet {
     pub(super) context: Arc<Context>,
@@ -64,6 +81,8 @@ pub(super) struct Fleet {
     pub(super) retired: BTreeMap<Seat, ServerHandle>,
     /// What the change that was applied last expects.
     pub(super) expected: BTreeMap<ServerName, Expectation>,
+    /// What was wanted of the servers that it started or removed.
+    pub(super) before: BTreeMap<ServerName, Before>,
     pub(super) records: BTreeMap<Seat, Record>,
     pub(super) survivors: BTreeMap<Seat, Survivor>,
     /// Servers that an operator stopped, defined or not.
@@ -89,6 +108,7 @@ pub fn spawn(
         members: BTreeMap::new(),
         retired: BTreeMap::new(),
         expected: BTreeMap::new(),
+        before: BTreeMap::new(),
         records: inheritance.records,
         survivors: inheritance.survivors,
         stopped: inheritance.stopped,
@@ -137,7 +157,10 @@ impl Fleet {
                 let _ = reply.send(self.explain(&name));
             }
             Request::Conclude { may_veto, reply } => {
-                let _ = reply.send(self.conclude(may_veto));
+                // Servers that end with magid say nothing about a change: it stays unjudged.
+                if self.check_open().is_ok() {
+                    let _ = reply.send(self.conclude(may_veto));
+                }
             }
             Request::Generation(number) => self.generation = number,
             Request::Left(seat) => self.left(&seat),
@@ -210,8 +233,13 @@ impl Fleet {
         } else {
             self.stopped.insert(server.clone());
         }
-        // What it would become is asked for anew, or not any more.
-        self.settle_for_drain_restart(server);
+        // An operator's word is newer than what was wanted before the change.
+        self.before.remove(server);
+        match ask {
+            Ask::Start => {}
+            // What it would become is asked for anew, or not any more.
+            Ask::Stop | Ask::Restart => self.settle_for_drain_restart(server),
+        }
         let (done, finished) = oneshot::channel();
         if let Some(member) = self.members.get_mut(server) {
             member.wanted = wanted;
@@ -261,10 +289,7 @@ impl Fleet {
     }
 
     fn transitions(&self) -> Vec<Pending> {
-        let members = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.handle.has_room());
+        let members = self.members.iter().filter(|(_, member)| member.has_room());
         members
             .map(|(server, member)| {
                 let (done, finished) = oneshot::channel();
@@ -294,9 +319,7 @@ impl Fleet {
         let members = names
             .into_iter()
             .filter_map(|name| self.members.get_key_value(name));
-        let busy = members
-            .into_iter()
-            .find(|(_, member)| !member.handle.has_room());
+        let busy = members.into_iter().find(|(_, member)| !member.has_room());
         match busy {
             Some((name, _)) => Err(AskError::Busy {
                 what: name.to_string(),
@@ -328,10 +351,10 @@ impl Fleet {
         let event =
             Happening::of_daemon(Kind::DaemonStopping, "shutdown", "magid is shutting down");
         self.context.events.record(event);
-        let policies = self
-            .members
-            .values()
-            .map(|member| &member.definition.policy);
+        let successors = self.members.values().filter_map(|m| m.successor.as_ref());
+        let successors = successors.map(|successor| &successor.definition);
+        let definitions = self.members.values().map(|member| &member.definition);
+        let policies = definitions.chain(successors).map(|d| &d.policy);
         let longest = policies
             .map(|policy| policy.drain_timeout + policy.stop_timeout)
             .max();

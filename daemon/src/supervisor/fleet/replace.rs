@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::Request;
 use super::owner::{Fleet, Successor, tell};
+use super::{Mode, Request};
 use crate::lifecycle::{Event, PublicState, StopReason};
 use crate::name::ServerName;
 use crate::plan::{Definition, Difference, Method, Replace, compare};
@@ -24,10 +24,14 @@ const MOST_BESIDE: usize = 4;
 
 impl Fleet {
     /// How a server gets a new definition: beside the incarnation that serves, if there is room for both.
-    pub(super) fn method(&self, definition: &Definition) -> Method {
-        match self.can_be_beside(definition) {
-            true => Method::BlueGreen,
-            false => Method::DrainRestart,
+    /// Nobody judges a way back, so nothing could take over at the end of it.
+    pub(super) fn method(&self, definition: &Definition, mode: Mode) -> Method {
+        match mode {
+            Mode::Rollback => Method::DrainRestart,
+            Mode::Plan | Mode::Start | Mode::Reload if self.can_be_beside(definition) => {
+                Method::BlueGreen
+            }
+            Mode::Plan | Mode::Start | Mode::Reload => Method::DrainRestart,
         }
     }
 
@@ -191,16 +195,10 @@ impl Fleet {
         self.retire(seat, handle);
     }
 
-    /// A seat is empty.
+    /// A seat is empty. Its record stays, for the number of its last incarnation.
     pub(super) fn left(&mut self, seat: &Seat) {
         self.retired.remove(seat);
         self.context.board.leave(seat);
-        self.records.remove(seat);
-        let (seat, folder) = (seat.clone(), self.context.records.clone());
-        tokio::spawn(crate::blocking::blocking(move || {
-            // A record of nothing says nothing: the next magid may read it as well.
-            let _ = Record::remove(&seat, &folder);
-        }));
     }
 }
 
