@@ -15,7 +15,7 @@ use crate::blocking::blocking;
 use crate::config::{
     self, DaemonConfig, Environment, LocationInput, Locations, MAX_FILE_SIZE, ScanPath, SourceFile,
 };
-use crate::files::{ReadError, read_stable};
+use crate::files::{self, ReadError, read_stable};
 use crate::generations::{self, Store};
 use crate::process::{Process, find_survivors, reaper, usage};
 use crate::supervisor::fleet::Inheritance;
@@ -65,6 +65,9 @@ pub(super) fn prepare(
     }
     make_folder("records", &records(&config.state_dir))?;
     let lock = lock::take(&config.state_dir)?;
+    for folder in [config.state_dir.clone(), records(&config.state_dir)] {
+        files::sweep(&folder);
+    }
     reaper::become_subreaper().map_err(|reason| DaemonError::System {
         what: "become the one that orphans reparent to",
         reason,

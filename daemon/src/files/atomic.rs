@@ -46,6 +46,20 @@ pub fn create(path: &Path, text: &str) -> io::Result<()> {
     sync_folder(path)
 }
 
+/// Removes what writers that were killed have left in a folder in which nobody writes now. Blocks.
+pub fn sweep(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let left = entries.filter(|entry| {
+        let name = entry.file_name();
+        name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+    });
+    for entry in left {
+        if let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!("cannot remove {}: {error}", entry.path().display());
+        }
+    }
+}
+
 fn prepare(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     prepare_by(path, |file| file.write_all(content))
 }
@@ -73,4 +87,24 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_killed_writer_left_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".magi-a1B2c3", ".magi", "magid.lock", ".hidden"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join(".magi-folder")).unwrap();
+        sweep(folder.path());
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, [".hidden", ".magi", ".magi-folder", "magid.lock"]);
+    }
 }

@@ -8,9 +8,9 @@ mod rewrite;
 mod sample;
 pub mod state;
 
-pub use atomic::{TEMPORARY, create, replace, replace_by};
+pub use atomic::{TEMPORARY, create, replace, replace_by, sweep};
 pub use fingerprint::Fingerprint;
 pub use hints::{Hints, Watch, any_changed};
-pub use read::{ReadError, read_stable};
+pub use read::{ReadError, read_stable, read_stable_bytes};
 pub use rewrite::{Rewrite, RewriteError, rewrite};
 pub use sample::{Fate, Sample};

@@ -52,15 +52,28 @@ pub enum ReadError {
 ///
 /// Says why there is no text to be trusted.
 pub fn read_stable(path: &Path, limit: u64) -> Result<String, ReadError> {
+    let bytes = read_stable_bytes(path, limit)?;
+    String::from_utf8(bytes).map_err(|error| ReadError::NotText {
+        path: path.to_path_buf(),
+        at: error.utf8_error().valid_up_to(),
+    })
+}
+
+/// As [`read_stable`], of a file that need not be text. Blocks.
+///
+/// # Errors
+///
+/// Says why there is nothing to be trusted.
+pub fn read_stable_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     for _ in 0..TRIES {
-        if let Some(text) = read_once(path, limit)? {
-            return Ok(text);
+        if let Some(bytes) = read_once(path, limit)? {
+            return Ok(bytes);
         }
     }
     Err(ReadError::Changing(path.to_path_buf()))
 }
 
-fn read_once(path: &Path, limit: u64) -> Result<Option<String>, ReadError> {
+fn read_once(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ReadError> {
     let unreadable = |reason: io::Error| match reason.kind() {
         io::ErrorKind::NotFound => ReadError::Missing(path.to_path_buf()),
         _ => ReadError::Unreadable {
@@ -95,11 +108,5 @@ fn read_once(path: &Path, limit: u64) -> Result<Option<String>, ReadError> {
     if !same(&before, &after) || bytes.len() as u64 != after.len() {
         return Ok(None);
     }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) => Err(ReadError::NotText {
-            path: path.to_path_buf(),
-            at: error.utf8_error().valid_up_to(),
-        }),
-    }
+    Ok(Some(bytes))
 }

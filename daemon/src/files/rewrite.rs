@@ -66,7 +66,7 @@ pub struct Rewrite {
 /// # Errors
 ///
 /// Says why the file still has its old text.
-pub fn rewrite(path: &Path, text: &str) -> Result<(), RewriteError> {
+pub fn rewrite(path: &Path, text: impl AsRef<[u8]>) -> Result<(), RewriteError> {
     Rewrite::prepare(path, text)?.finish()
 }
 
@@ -76,7 +76,7 @@ impl Rewrite {
     /// # Errors
     ///
     /// Says why the file cannot be replaced.
-    pub fn prepare(path: &Path, text: &str) -> Result<Self, RewriteError> {
+    pub fn prepare(path: &Path, text: impl AsRef<[u8]>) -> Result<Self, RewriteError> {
         let failed = |reason| RewriteError::Failed {
             path: path.to_path_buf(),
             reason,
@@ -117,7 +117,7 @@ impl Rewrite {
             let mode = Permissions::from_mode(former.mode() & 0o7777);
             fresh.as_file().set_permissions(mode).map_err(failed)?;
         }
-        fresh.write_all(text.as_bytes()).map_err(failed)?;
+        fresh.write_all(text.as_ref()).map_err(failed)?;
         fresh.as_file().sync_all().map_err(failed)?;
         Ok(Self {
             path: path.to_path_buf(),
