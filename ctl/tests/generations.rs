@@ -119,6 +119,7 @@ fn a_restore_prints_what_it_wrote() {
         restored: v1::RestoreFilesResponse {
             written: vec!["/etc/magi/profiles/demo.toml".to_owned()],
             unchanged: vec!["/etc/magi/magid.toml".to_owned()],
+            kept: vec!["/var/lib/magi/generations/replaced/demo.toml".to_owned()],
         },
         ..Default::default()
     });
@@ -127,6 +128,7 @@ fn a_restore_prints_what_it_wrote() {
     assert_eq!(run.stdout, "/etc/magi/profiles/demo.toml\n");
     insta::assert_snapshot!(run.stderr, @"
     /etc/magi/magid.toml is like that already
+    what was in a file is in no generation; it is kept in /var/lib/magi/generations/replaced/demo.toml
     magid takes them as any edit of the files; `magictl reload` tells the verdict
     ");
 }
@@ -176,16 +178,11 @@ fn a_rollback_shows_the_memory_the_generation_and_what_it_left_alone() {
 
 #[test]
 fn a_vetoed_activation_is_1_and_says_who_and_why() {
-    let beta = v1::Server {
-        name: "beta".to_owned(),
-        state: v1::ServerState::Ready.into(),
-        last_exit: Some(v1::Exit {
-            class: "out-of-memory-host".to_owned(),
-            signal: Some(9),
-            incarnation: 4,
-            last_lines: vec!["llama_kv_cache: allocating".to_owned()],
-            ..Default::default()
-        }),
+    let exit = v1::Exit {
+        class: "out-of-memory-host".to_owned(),
+        signal: Some(9),
+        incarnation: 4,
+        last_lines: vec!["llama_kv_cache: allocating".to_owned()],
         ..Default::default()
     };
     let fake = Fake::new(Script {
@@ -194,8 +191,8 @@ fn a_vetoed_activation_is_1_and_says_who_and_why() {
                 server: "beta".to_owned(),
                 reason: "out-of-memory-host".to_owned(),
                 detail: "the kernel killed it".to_owned(),
+                last_exit: Some(exit),
             }],
-            servers: vec![beta],
             generation: Some(10),
             ..applied(v1::ReloadVerdict::Vetoed)
         },
@@ -268,6 +265,7 @@ fn a_veto_heads_the_status_with_what_to_do() {
                     server: "beta".to_owned(),
                     reason: "startup-timeout".to_owned(),
                     detail: "not ready after 2m00s".to_owned(),
+                    last_exit: None,
                 }],
                 ..Default::default()
             }),

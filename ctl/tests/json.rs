@@ -255,6 +255,7 @@ fn stores() -> Stores {
         restored: v1::RestoreFilesResponse {
             written: vec!["/etc/magi/profiles/demo.toml".to_owned()],
             unchanged: vec!["/etc/magi/magid.toml".to_owned()],
+            kept: Vec::new(),
         },
         daemon_keys_that_differ: vec!["llama_server.port_range".to_owned()],
     }

@@ -105,7 +105,7 @@ fn conclude(reload: &Reload) -> ExitStatus {
         }
         Verdict::Vetoed => {
             for veto in &reload.vetoes {
-                tell_veto(veto, reload);
+                tell_veto(veto);
             }
             narrate(format_args!(
                 "magictl: the change was taken back; {} is in force again",
@@ -135,17 +135,9 @@ fn in_force(reload: &Reload) -> String {
 }
 
 /// Who vetoed and why, with the last lines that the server wrote.
-fn tell_veto(veto: &Veto, reload: &Reload) {
+fn tell_veto(veto: &Veto) {
     narrate(format_args!("magictl: vetoed by {}", words::veto(veto)));
-    let server = reload
-        .servers
-        .iter()
-        .find(|server| server.name == veto.server);
-    // An incarnation that was told to end is not the one that failed.
-    if let Some(exit) = server
-        .and_then(|server| server.last_exit.as_ref())
-        .filter(|exit| exit.class != "requested")
-    {
+    if let Some(exit) = &veto.last_exit {
         tell_ending(exit);
     }
 }

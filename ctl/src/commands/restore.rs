@@ -47,6 +47,12 @@ pub(crate) async fn run(
     for path in &restored.unchanged {
         narrate(format_args!("{} is like that already", printable(path)));
     }
+    for path in &restored.kept {
+        narrate(format_args!(
+            "what was in a file is in no generation; it is kept in {}",
+            printable(path)
+        ));
+    }
     if !args.dry_run && !restored.written.is_empty() {
         narrate(format_args!(
             "magid takes them as any edit of the files; `magictl reload` tells the verdict"

@@ -143,6 +143,8 @@ pub(crate) struct Restored {
     pub(crate) written: Vec<String>,
     /// Files that were like that already.
     pub(crate) unchanged: Vec<String>,
+    /// Where that is kept which was in the files, and is in no generation.
+    pub(crate) kept: Vec<String>,
 }
 
 impl From<v1::RestoreFilesResponse> for Restored {
@@ -150,6 +152,7 @@ impl From<v1::RestoreFilesResponse> for Restored {
         Self {
             written: answer.written,
             unchanged: answer.unchanged,
+            kept: answer.kept,
         }
     }
 }

@@ -3,7 +3,7 @@
 use magi_proto::v1;
 use serde::Serialize;
 
-use super::{Diagnostic, Server, all, non_empty};
+use super::{Diagnostic, Exit, Server, all, non_empty};
 
 /// What a reload, an activation or a rollback decided, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,6 +58,8 @@ pub(crate) struct Veto {
     pub(crate) server: String,
     pub(crate) reason: String,
     pub(crate) detail: Option<String>,
+    /// How the incarnation ended that did not get ready.
+    pub(crate) last_exit: Option<Exit>,
 }
 
 impl From<v1::Veto> for Veto {
@@ -66,6 +68,7 @@ impl From<v1::Veto> for Veto {
             server: veto.server,
             reason: veto.reason,
             detail: non_empty(veto.detail),
+            last_exit: veto.last_exit.map(Exit::from),
         }
     }
 }

@@ -173,6 +173,7 @@ pub(super) fn vetoes(vetoes: &[Veto]) -> Vec<v1::Veto> {
         server: veto.server.to_string(),
         reason: veto.reason.clone(),
         detail: veto.detail.clone(),
+        last_exit: veto.exit.as_ref().map(|(at, last)| exit(*at, last)),
     };
     vetoes.iter().map(veto).collect()
 }

@@ -1,11 +1,13 @@
 //! `GenerationService`.
 
+use jiff::Timestamp;
 use magi_proto::v1;
 use magi_proto::v1::generation_service_server::GenerationService;
 use tonic::{Code, Request, Response, Status};
 
 use super::{Api, convert, errors, peer};
-use crate::files::RewriteError;
+use crate::config::MAX_FILE_SIZE;
+use crate::files::{RewriteError, read_stable};
 use crate::generations::{
     ActiveProfile, Content, GetError, Header, NoSuchGeneration, RestoreError, Side, Store,
     StoredFile, WriteError, diff,
@@ -118,7 +120,8 @@ impl GenerationService for Api {
         let restored = self
             .with_store(move |store| {
                 let which = request.file.as_deref();
-                let restored = store.restore(request.number, which, request.dry_run);
+                let now = Timestamp::now();
+                let restored = store.restore(request.number, which, request.dry_run, now);
                 restored.map_err(restore)
             })
             .await?;
@@ -131,6 +134,7 @@ impl GenerationService for Api {
         Ok(Response::new(v1::RestoreFilesResponse {
             written: paths(&restored.written),
             unchanged: paths(&restored.unchanged),
+            kept: paths(&restored.kept),
         }))
     }
 
@@ -218,7 +222,7 @@ fn compare(store: &Store, request: &v1::DiffGenerationsRequest) -> Result<String
 /// The files of a generation as they are now.
 fn on_disk(then: &Content) -> Content {
     let now = |file: &StoredFile| {
-        let text = std::fs::read_to_string(&file.path).ok()?;
+        let text = read_stable(&file.path, MAX_FILE_SIZE as u64).ok()?;
         Some(StoredFile {
             path: file.path.clone(),
             text,
@@ -255,6 +259,7 @@ fn restore(error: RestoreError) -> Status {
     match error {
         RestoreError::Generation(error) => get(error),
         RestoreError::NoSuchFile { .. } => errors::status(Code::NotFound, "no-such-file", message),
+        RestoreError::Kept(_) => errors::status(Code::Internal, "unwritten", message),
         RestoreError::Unwritten { reason, .. } => match reason {
             RewriteError::ReadOnly { what, .. } => {
                 let command = format!("sudo chmod g+w {}", what.display());

@@ -2,8 +2,9 @@
 //!
 //! All go through here, so that a test can end magid, or fill the disk, at each of them.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 #[cfg(test)]
@@ -15,6 +16,11 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     #[cfg(test)]
     power::replace(path, content)?;
     files::replace(path, content)
+}
+
+/// Makes a folder, if it is not there.
+pub(super) fn folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(path)
 }
 
 /// Gives a file another name, under which there is none.

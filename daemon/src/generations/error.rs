@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::files::RewriteError;
 use crate::files::state::NewerVersion;
+use crate::files::{ReadError, RewriteError};
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,17 @@ pub enum GetError {
     Broken(#[from] Broken),
 }
 
+/// Why what is in a file cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unread(#[from] ReadError),
+    /// It cannot be written elsewhere.
+    #[error(transparent)]
+    Unwritten(#[from] WriteError),
+}
+
 /// Why files are not what they were in a generation.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -93,6 +104,9 @@ pub enum RestoreError {
         /// What it has.
         there: Vec<PathBuf>,
     },
+    /// What is in a file is nowhere else, and cannot be kept. None was written.
+    #[error(transparent)]
+    Kept(#[from] KeepError),
     /// A file cannot be written. All were tried first, so it is likely that none was.
     #[error("{reason}{}", already(written))]
     Unwritten {

@@ -2,7 +2,7 @@
 //!
 //! Files are the truth, generations their history and their backup. A [`Generation`] is immutable: the
 //! texts of magid.toml and of the active profile, as they were when they were applied. The
-//! [`Store`] keeps them in a folder, one file each, beside three more:
+//! [`Store`] keeps them in a folder, one file each, beside more:
 //!
 //! | file | what |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `pending.json` | the generation that a change under way will be |
 //! | `vetoed.json` | content that was refused or vetoed, by digest |
 //! | `activation.json` | which profile is active, and by what |
+//! | `replaced/` | texts of files that were in no generation when they were written back |
 //!
 //! A change that touches processes is written down whole before it touches any ([`Store::begin`]). What
 //! makes it a generation later is that its file gets another name ([`Store::commit`]): a step that is
@@ -29,6 +30,7 @@ mod disk;
 mod error;
 mod generation;
 mod masked;
+mod replaced;
 mod restore;
 mod rotation;
 mod store;
@@ -39,7 +41,9 @@ mod vetoes;
 pub use activation::{Activation, ChosenBy, activated, active_profile};
 pub use diff::{Side, diff};
 pub use digest::{Digest, NoDigest};
-pub use error::{Broken, GetError, NoSuchGeneration, OpenError, RestoreError, WriteError};
+pub use error::{
+    Broken, GetError, KeepError, NoSuchGeneration, OpenError, RestoreError, WriteError,
+};
 pub use generation::{ActiveProfile, Cause, Content, FileSize, Generation, Header, StoredFile};
 pub use restore::Restored;
 pub use rotation::{DAILY, RECENT, WEEKLY, kept};

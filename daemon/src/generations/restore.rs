@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::error::RestoreError;
 use super::generation::{Generation, StoredFile};
 use super::store::Store;
@@ -15,6 +17,8 @@ pub struct Restored {
     pub written: Vec<PathBuf>,
     /// Files that are like that already.
     pub unchanged: Vec<PathBuf>,
+    /// Where that is kept which was in the files, and is in no generation.
+    pub kept: Vec<PathBuf>,
 }
 
 impl Store {
@@ -30,6 +34,7 @@ impl Store {
         number: u64,
         which: Option<&str>,
         dry_run: bool,
+        now: Timestamp,
     ) -> Result<Restored, RestoreError> {
         let generation = self.get(number)?;
         let mut restored = Restored::default();
@@ -45,28 +50,39 @@ impl Store {
             restored.written = differing.iter().map(|file| file.path.clone()).collect();
             return Ok(restored);
         }
-        restored.written = write(&differing)?;
+        self.write_back(&differing, &mut restored, now)?;
         Ok(restored)
     }
-}
 
-/// Writes all files, or none: whatever is likely to fail is done for all before the first is replaced.
-fn write(files: &[&StoredFile]) -> Result<Vec<PathBuf>, RestoreError> {
-    let mut written = Vec::new();
-    let mut prepared = Vec::new();
-    for file in files {
-        match Rewrite::prepare(&file.path, &file.text) {
-            Ok(rewrite) => prepared.push((rewrite, &file.path)),
-            Err(reason) => return Err(RestoreError::Unwritten { reason, written }),
+    /// Writes all files, or none: whatever is likely to fail is done for all before the first is replaced.
+    fn write_back(
+        &self,
+        files: &[&StoredFile],
+        restored: &mut Restored,
+        now: Timestamp,
+    ) -> Result<(), RestoreError> {
+        let unwritten = |reason, written: &[PathBuf]| RestoreError::Unwritten {
+            reason,
+            written: written.to_vec(),
+        };
+        let mut prepared = Vec::new();
+        for file in files {
+            let rewrite = Rewrite::prepare(&file.path, &file.text);
+            prepared.push((
+                rewrite.map_err(|reason| unwritten(reason, &[]))?,
+                &file.path,
+            ));
         }
-    }
-    for (rewrite, path) in prepared {
-        match rewrite.finish() {
-            Ok(()) => written.push(path.clone()),
-            Err(reason) => return Err(RestoreError::Unwritten { reason, written }),
+        for (_, path) in &prepared {
+            restored.kept.extend(self.keep_replaced(path, now)?);
         }
+        for (rewrite, path) in prepared {
+            let finished = rewrite.finish();
+            finished.map_err(|reason| unwritten(reason, &restored.written))?;
+            restored.written.push(path.clone());
+        }
+        Ok(())
     }
-    Ok(written)
 }
 
 fn selected<'a>(
@@ -131,16 +147,17 @@ mod tests {
         let expected = Restored {
             written: vec![profile.clone()],
             unchanged: vec![magid_toml.clone()],
+            kept: Vec::new(),
         };
-        assert_eq!(store.restore(1, None, true).unwrap(), expected);
+        assert_eq!(store.restore(1, None, true, at(9)).unwrap(), expected);
         assert!(!profile.exists());
-        assert_eq!(store.restore(1, None, false).unwrap(), expected);
+        assert_eq!(store.restore(1, None, false, at(9)).unwrap(), expected);
         assert_eq!(fs::read_to_string(&profile).unwrap(), "[servers.a]\n");
         assert_eq!(
             fs::metadata(&magid_toml).unwrap().modified().unwrap(),
             before
         );
-        let again = store.restore(1, None, false).unwrap();
+        let again = store.restore(1, None, false, at(9)).unwrap();
         assert_eq!(again.unchanged.len(), content.files().count());
     }
 
@@ -153,7 +170,7 @@ mod tests {
             ("magid.toml", [true, false]),
             ("development", [false, true]),
         ] {
-            store.restore(1, Some(asked), false).unwrap();
+            store.restore(1, Some(asked), false, at(9)).unwrap();
             assert_eq!(
                 texts(&content)
                     .iter()
@@ -165,9 +182,11 @@ mod tests {
                 let _ = fs::remove_file(&file.path);
             }
         }
-        let error = store.restore(1, Some("production"), false).unwrap_err();
+        let error = store
+            .restore(1, Some("production"), false, at(9))
+            .unwrap_err();
         assert!(error.to_string().contains(&path), "{error}");
-        let error = store.restore(2, None, false).unwrap_err();
+        let error = store.restore(2, None, false, at(9)).unwrap_err();
         assert!(matches!(error, RestoreError::Generation(_)));
     }
 
@@ -175,7 +194,7 @@ mod tests {
     fn a_file_that_is_not_even_text_comes_back() {
         let (dir, store, content) = stored();
         fs::write(dir.path().join("development.toml"), b"\xff\0").unwrap();
-        store.restore(1, None, false).unwrap();
+        store.restore(1, None, false, at(9)).unwrap();
         let expected: Vec<_> = content
             .files()
             .map(|file| Some(file.text.clone()))
@@ -187,7 +206,7 @@ mod tests {
     fn if_one_file_cannot_be_written_none_is() {
         let (dir, store, content) = stored();
         fs::create_dir(dir.path().join("development.toml")).unwrap();
-        let error = store.restore(1, None, false).unwrap_err();
+        let error = store.restore(1, None, false, at(9)).unwrap_err();
         let RestoreError::Unwritten { reason, written } = &error else {
             panic!("{error}");
         };

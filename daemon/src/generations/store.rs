@@ -1,9 +1,7 @@
 //! The folder of generations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -13,8 +11,8 @@ use super::digest::Digest;
 use super::disk;
 use super::error::{Broken, GetError, NoSuchGeneration, OpenError, WriteError};
 use super::generation::{Cause, Content, Generation, Header};
-use super::rotation;
 use super::vetoes::{self, Veto, Vetoes};
+use super::{replaced, rotation};
 use crate::config::MAX_FILE_SIZE;
 use crate::files::state::{self, Fault};
 use crate::files::{self, TEMPORARY};
@@ -87,6 +85,7 @@ impl Store {
         for name in &names {
             store.take_in(name)?;
         }
+        replaced::sweep(folder);
         let text = |name: &str| folder.join(name);
         store.vetoes =
             state::read(&text(VETOED), LIMIT, vetoes::VERSION, Vetoes::parse)?.unwrap_or_default();
@@ -364,6 +363,10 @@ impl Store {
         Ok(())
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn path(&self, number: u64) -> PathBuf {
         self.folder.join(file_name(number))
     }
@@ -465,10 +468,7 @@ fn numbered(name: &str) -> Option<(u64, Ending)> {
 
 /// The names in the folder, which is made if it is not there.
 fn names(folder: &Path) -> io::Result<Vec<String>> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(folder)?;
+    disk::folder(folder)?;
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         // A name that is no text is none of ours.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -16,7 +17,10 @@ use crate::name::ServerName;
 use crate::plan::{Definition, Difference, StepAction, compare};
 use crate::registry::RegistryConfig;
 use crate::supervisor::events::{Happening, Kind};
-use crate::supervisor::fleet::{self, Mode, Pending, Veto};
+use crate::supervisor::fleet::{self, AskError, Mode, Pending, Veto};
+
+/// How long until a fleet that is too busy to be taken back is asked again.
+const NEXT_TRY: Duration = Duration::from_millis(100);
 
 /// Something to wait for, by whoever comes to it.
 type Settled = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
@@ -36,14 +40,17 @@ pub(super) struct Begun {
     pub(super) pending: Option<generations::Pending>,
     /// The file that it wrote.
     pub(super) undo: Option<Undo>,
+    /// Where that is kept which was in the file, and in no generation.
+    pub(super) kept: Option<PathBuf>,
 }
 
 /// A file that a rollback wrote, and what was in it before.
 #[derive(Debug)]
 pub(super) struct Undo {
     pub(super) path: PathBuf,
-    /// Absent if there was no file, or none that can be read as text.
-    pub(super) text: Option<String>,
+    pub(super) written: String,
+    /// Absent if there was no file.
+    pub(super) former: Option<Vec<u8>>,
 }
 
 /// A change that has yet to prove itself.
@@ -175,21 +182,35 @@ impl Reloader {
         };
         let conclusion = match judged {
             fleet::Conclusion::NotYet(pending) => {
-                change.settled = Box::pin(all_done(pending));
-                self.in_flight = Some(change);
-                return;
+                return self.conclude_after(change, all_done(pending));
             }
             fleet::Conclusion::Holds => {
                 self.hold(&mut change).await;
                 self.proven = Some(change.applied);
                 Conclusion::Holds
             }
-            fleet::Conclusion::Vetoed(vetoes) => {
-                self.take_back(&mut change, &vetoes).await;
-                Conclusion::Vetoed(vetoes)
-            }
+            fleet::Conclusion::Vetoed(vetoes) => match self.take_back(&mut change, &vetoes).await {
+                Ok(()) => Conclusion::Vetoed(vetoes),
+                Err(AskError::Busy { .. }) => {
+                    return self.conclude_after(change, tokio::time::sleep(NEXT_TRY));
+                }
+                Err(
+                    AskError::ShuttingDown
+                    | AskError::NoSuchServer { .. }
+                    | AskError::GenerationChanged { .. },
+                ) => return,
+            },
         };
         change.conclusion.send_replace(Some(conclusion));
+    }
+
+    fn conclude_after(
+        &mut self,
+        mut change: InFlight,
+        settled: impl Future<Output = ()> + Send + Sync + 'static,
+    ) {
+        change.settled = Box::pin(settled);
+        self.in_flight = Some(change);
     }
 
     async fn hold(&mut self, change: &mut InFlight) {
@@ -207,32 +228,33 @@ impl Reloader {
     }
 
     /// Goes back to what was in force before: the same way, in the other direction.
-    async fn take_back(&mut self, change: &mut InFlight, vetoes: &[Veto]) {
+    async fn take_back(&mut self, change: &mut InFlight, vetoes: &[Veto]) -> Result<(), AskError> {
         let Some(proven) = self.proven.clone() else {
-            return;
+            return Ok(());
         };
+        let definitions = proven.definitions.clone();
+        self.fleet.apply(definitions, Mode::Rollback).await?;
         let message = format!(
             "configuration taken back: {}",
             vetoes.iter().map(sentence).collect::<Vec<_>>().join("; ")
         );
         let event = Happening::of_daemon(Kind::ConfigVetoed, "vetoed", message);
         self.events.record(event);
-        let definitions = proven.definitions.clone();
-        if let Err(error) = self.fleet.apply(definitions, Mode::Rollback).await {
-            tracing::warn!("cannot take the configuration back: {error}");
-        }
         self.take_rules(proven.daemon);
         self.forget_change(change, vetoes).await;
-        if change.is_of_files {
-            self.status
-                .send_modify(|status| status.vetoed(vetoes, proven.profile));
-            return;
+        if !change.is_of_files {
+            // The files that were in force still are, or are again.
+            self.undo(change.undo.take()).await;
+            self.tried = None;
         }
-        // The files that were in force still are, or are again.
-        self.undo(change.undo.take()).await;
-        self.tried = None;
         self.status
             .send_modify(|status| status.profile = proven.profile);
+        // What the files say by now may have been refused after this change was begun.
+        if self.tried.as_ref() == Some(&change.content) {
+            self.status.send_modify(|status| status.vetoed(vetoes));
+        }
+        self.vetoed = Some(change.content.clone());
+        Ok(())
     }
 }
 
@@ -242,6 +264,7 @@ fn sentence(veto: &Veto) -> String {
         server,
         reason,
         detail,
+        exit: _,
     } = veto;
     match detail.is_empty() {
         true => format!("{server} did not get ready: {reason}"),

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use super::change::{Begun, InFlight, Undo};
 use super::owner::{Attempt, Reloader, lost};
 use super::read::Read;
-use super::{ReloadError, Target, Verdict};
+use super::{ReloadError, Target, Told, Verdict};
 use crate::blocking::blocking;
-use crate::config;
-use crate::files;
-use crate::generations::{Digest, Store, Veto, WriteError};
+use crate::config::{self, Diagnostic, MAX_FILE_SIZE};
+use crate::files::{self, ReadError, RewriteError};
+use crate::generations::{Cause, Content, Digest, Pending, Store, StoredFile, Veto, WriteError};
 use crate::plan::StepAction;
 use crate::supervisor::fleet::{self, AskError};
 
@@ -47,75 +47,54 @@ impl Reloader {
     ) -> Result<Begun, ReloadError> {
         let mut begun = Begun::default();
         if let Target::Generation(_) = attempt.target {
-            begun.undo = self.bring_back(read).await?;
+            begun = self.bring_back(read).await?;
         }
         let content = read.content.files.clone();
-        let digest = Digest::of(&content);
         let cause = attempt.cause();
-        let pending = self
-            .with_store(move |store| {
-                // Somebody asks, or it changed and changed back: it is tried again.
-                store.forget(&digest)?;
-                if store
-                    .current()
-                    .is_some_and(|current| current.digest == digest)
-                {
-                    return Ok(None);
-                }
-                store
-                    .begin(content, cause, &summary, Timestamp::now())
-                    .map(Some)
-            })
-            .await?;
-        match pending {
+        let pending = self.with_store(move |store| begin(store, content, cause, &summary));
+        match pending.await? {
             Ok(pending) => {
                 begun.pending = pending;
                 Ok(begun)
             }
             Err(error) => {
-                self.undo(begun.undo).await;
+                self.call_off(begun).await;
                 Err(error.into())
             }
         }
     }
 
     /// Writes the profile of a former generation back to its file.
-    async fn bring_back(&mut self, read: &Read) -> Result<Option<Undo>, ReloadError> {
+    async fn bring_back(&mut self, read: &Read) -> Result<Begun, ReloadError> {
         let profile = read.content.files.profile.as_ref();
         let Some(file) = profile.and_then(|profile| profile.file.clone()) else {
-            return Ok(None);
+            return Ok(Begun::default());
         };
-        let written = blocking(move || {
-            let former = std::fs::read_to_string(&file.path).ok();
-            let undo = Undo {
-                path: file.path.clone(),
-                text: former.clone(),
-            };
-            if former.as_ref() == Some(&file.text) {
-                return Ok(undo);
-            }
-            files::rewrite(&file.path, &file.text).map(|()| undo)
-        });
-        match written.await {
-            Ok(Ok(undo)) => Ok(Some(undo)),
-            Ok(Err(error)) => Err(ReloadError::Unrecorded(error.to_string())),
-            Err(_) => Err(lost().into()),
+        self.with_store(move |store| bring_back(store, file))
+            .await?
+    }
+
+    /// Undoes what was written down of a change that nothing came of.
+    pub(super) async fn call_off(&mut self, begun: Begun) {
+        self.undo(begun.undo).await;
+        let Some(pending) = begun.pending else {
+            return;
+        };
+        let abandoned = self.with_store(move |store| store.abandon(pending));
+        if let Ok(Err(error)) = abandoned.await {
+            tracing::warn!("cannot forget a change that nothing came of: {error}");
         }
     }
 
-    /// Gives a file the text back that it had before a rollback.
+    /// Gives a file back what it had before a rollback, unless somebody has edited it since.
     pub(super) async fn undo(&mut self, undo: Option<Undo>) {
-        let Some(Undo {
-            path,
-            text: Some(text),
-        }) = undo
-        else {
+        let Some(undo) = undo else {
             return;
         };
-        let shown = path.display().to_string();
-        let written = blocking(move || files::rewrite(&path, &text)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!("cannot give {shown} its former text back: {error}");
+        let shown = undo.path.display().to_string();
+        let undone = blocking(move || take_back(&undo)).await;
+        if let Ok(Err(error)) = undone {
+            tracing::warn!("cannot give {shown} back what it had: {error}");
         }
     }
 
@@ -124,7 +103,11 @@ impl Reloader {
         let content = change.content.files.clone();
         let (cause, pending) = (change.cause, change.pending.take());
         let activation = change.activation.clone();
+        let wanted = activation.clone();
         let recorded = self.with_store(move |store| -> Result<(), WriteError> {
+            if let Some(activation) = wanted {
+                store.activate(activation)?;
+            }
             let digest = Digest::of(&content);
             let is_current = store
                 .current()
@@ -138,13 +121,19 @@ impl Reloader {
                     store.record(content, cause, &summary, Timestamp::now())?;
                 }
             }
-            if let Some(activation) = activation {
-                store.activate(activation)?;
+            if let Err(error) = store.prune(false) {
+                tracing::warn!("cannot remove old generations: {error}");
             }
-            store.prune(false).map(drop)
+            Ok(())
         });
-        if let Ok(Err(error)) = recorded.await {
-            tracing::warn!("cannot record what was applied: {error}");
+        let recorded = recorded.await;
+        self.unstored = None;
+        if let Ok(Err(error)) = recorded {
+            // It is in force all the same, and tried to be recorded with the next look.
+            self.unstored = activation;
+            self.tried = None;
+            self.status
+                .send_if_modified(|status| status.warn_once(unrecorded(&error)));
         }
         let generation = self.generation();
         self.fleet.set_generation(generation).await;
@@ -159,17 +148,17 @@ impl Reloader {
         let pending = change.pending.take();
         let first = vetoes.first().cloned();
         let forgotten = self.with_store(move |store| -> Result<(), WriteError> {
-            if let Some(pending) = pending {
-                store.abandon(pending)?;
-            }
-            match first {
-                Some(veto) if is_of_files => store.veto(Veto {
+            if let Some(veto) = first.filter(|_| is_of_files) {
+                store.veto(Veto {
                     digest,
                     by: Some(veto.server.to_string()),
                     why: format!("{}: {}", veto.reason, veto.detail),
                     at: Timestamp::now(),
-                }),
-                Some(_) | None => Ok(()),
+                })?;
+            }
+            match pending {
+                Some(pending) => store.abandon(pending),
+                None => Ok(()),
             }
         });
         if let Ok(Err(error)) = forgotten.await {
@@ -182,17 +171,88 @@ impl Reloader {
         let Target::Generation(number) = attempt.target else {
             return Vec::new();
         };
-        let then = self
-            .with_store(move |store| Some(store.get(number).ok()?.content.daemon?.text))
-            .await;
-        let now = std::fs::read_to_string(self.config_file()).unwrap_or_default();
-        let then = then.ok().flatten().unwrap_or_default();
-        config::differing_keys(&then, &now)
+        let file = self.config_file();
+        let keys = self.with_store(move |store| {
+            let then = store.get(number).ok();
+            let then = then.and_then(|generation| Some(generation.content.daemon?.text));
+            let now = files::read_stable(&file, MAX_FILE_SIZE as u64);
+            config::differing_keys(&then.unwrap_or_default(), &now.unwrap_or_default())
+        });
+        keys.await.unwrap_or_default()
     }
 
     fn config_file(&self) -> PathBuf {
         self.status.borrow().config_file.clone()
     }
+}
+
+/// Writes a change down. Nothing, if its texts are those of the generation in force.
+fn begin(
+    store: &mut Store,
+    content: Content,
+    cause: Cause,
+    summary: &str,
+) -> Result<Option<Pending>, WriteError> {
+    let digest = Digest::of(&content);
+    // Somebody asks, or what it stands on was mended: it is tried again.
+    store.forget(&digest)?;
+    let current = store.current();
+    if current.is_none_or(|current| current.digest != digest) {
+        return store
+            .begin(content, cause, summary, Timestamp::now())
+            .map(Some);
+    }
+    // The change that this one takes over from comes to nothing.
+    match store.interrupted() {
+        Some(displaced) => store.abandon(displaced).map(|()| None),
+        None => Ok(None),
+    }
+}
+
+fn bring_back(store: &Store, file: StoredFile) -> Result<Begun, ReloadError> {
+    let unread = |error: ReadError| ReloadError::Unrecorded(error.to_string());
+    let former = match files::read_stable_bytes(&file.path, MAX_FILE_SIZE as u64) {
+        Ok(former) => Some(former),
+        Err(ReadError::Missing(_)) => None,
+        Err(error) => return Err(unread(error)),
+    };
+    if former.as_deref() == Some(file.text.as_bytes()) {
+        return Ok(Begun::default());
+    }
+    let unwritten = |error: String| ReloadError::Unrecorded(error);
+    let kept = store.keep_replaced(&file.path, Timestamp::now());
+    let kept = kept.map_err(|error| unwritten(error.to_string()))?;
+    files::rewrite(&file.path, &file.text).map_err(|error| unwritten(error.to_string()))?;
+    Ok(Begun {
+        pending: None,
+        undo: Some(Undo {
+            path: file.path,
+            written: file.text,
+            former,
+        }),
+        kept,
+    })
+}
+
+fn take_back(undo: &Undo) -> Result<(), RewriteError> {
+    let now = files::read_stable_bytes(&undo.path, MAX_FILE_SIZE as u64);
+    if !now.is_ok_and(|now| now == undo.written.as_bytes()) {
+        return Ok(());
+    }
+    match &undo.former {
+        Some(former) => files::rewrite(&undo.path, former),
+        None => std::fs::remove_file(&undo.path).map_err(|reason| RewriteError::Failed {
+            path: undo.path.clone(),
+            reason,
+        }),
+    }
+}
+
+/// How a change is told of that is in force, and could not be recorded.
+fn unrecorded(error: &WriteError) -> Told {
+    let message = format!("what is in force is not recorded: {error}");
+    let help = "free some space or mend the permissions: it is tried again once a minute";
+    Told::new(&Diagnostic::warning(message, help), &[])
 }
 
 /// What a change did, in one line.

@@ -57,7 +57,7 @@ pub enum Decision {
 }
 
 /// What became of a change that was applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Conclusion {
     /// It holds.
     Holds,

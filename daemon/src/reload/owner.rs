@@ -1,7 +1,7 @@
 //! The task: what makes it look, and what it does about what it sees.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{
 use crate::blocking::blocking;
 use crate::config::{DaemonConfig, Environment, Locations};
 use crate::files::{Hints, Watch, any_changed};
-use crate::generations::{Activation, Cause, Digest, Store};
+use crate::generations::{Activation, Cause, Digest, Store, Veto};
 use crate::memory::MemoryHandle;
 use crate::name::ServerName;
 use crate::notify;
@@ -64,6 +64,10 @@ pub(super) struct Reloader {
     pub(super) proven: Option<Applied>,
     /// What was last tried on account of a change: it is not tried again until it differs.
     pub(super) tried: Option<Content>,
+    /// What was last vetoed.
+    pub(super) vetoed: Option<Content>,
+    /// What was activated, and could not be written down.
+    pub(super) unstored: Option<Activation>,
     models: watch::Receiver<Arc<Snapshot>>,
     /// Folders outside the scan paths in which a model that is missing may turn up.
     awaited: Vec<PathBuf>,
@@ -132,6 +136,8 @@ pub async fn spawn(around: Surroundings) -> ReloadHandle {
         in_flight: None,
         proven: None,
         tried: None,
+        vetoed: None,
+        unstored: None,
         awaited: Vec::new(),
         watches: Vec::new(),
     };
@@ -264,7 +270,8 @@ impl Reloader {
         let in_flight = self.in_flight.as_ref();
         let in_flight = in_flight.and_then(|change| change.activation.clone());
         let stored = || self.store.as_ref()?.activation().cloned();
-        in_flight.or_else(stored)
+        let newest = in_flight.or_else(|| self.unstored.clone());
+        newest.or_else(stored)
     }
 
     /// The first attempt. If the files are of no use, what was in force when magid ended is in force
@@ -288,31 +295,58 @@ impl Reloader {
             return;
         };
         let _ = self.decide(former, &files).await;
-        let profile = self.status.borrow().profile.clone();
-        self.tried = Some(read.content.clone());
         match veto {
-            Some(veto) => self
-                .status
-                .send_modify(|status| status.vetoed_before(&veto, profile)),
-            None => self.tell_refused(&Verdict::about(&read, Decision::Refused)),
+            Some(veto) => {
+                self.vetoed = Some(read.content.clone());
+                self.leave_vetoed(read, &veto);
+            }
+            None => {
+                self.tried = Some(read.content.clone());
+                self.tell_refused(&Verdict::about(&read, Decision::Refused));
+            }
         }
     }
 
-    /// What was in force when an earlier magid ended, if it can be used.
+    /// What was in force last when an earlier magid ended, of that which can be used.
     async fn former(&mut self, with_daemon: bool) -> Option<Read> {
-        let generation = self
-            .with_store(|store| {
-                let number = store.current()?.number;
-                store.get(number).ok()
-            })
-            .await
-            .ok()??;
-        let instead = Instead {
-            content: generation.content,
-            with_daemon,
-        };
-        let read = self.read(&Target::Files, Some(instead)).await;
-        read.errors.is_empty().then_some(read)
+        let numbers = self.with_store(|store| {
+            let numbers = store.list().map(|header| header.number);
+            numbers.collect::<Vec<_>>()
+        });
+        for number in numbers.await.ok()? {
+            let generation = self.with_store(move |store| store.get(number)).await.ok()?;
+            let Ok(generation) = generation else {
+                continue;
+            };
+            let instead = Instead {
+                content: generation.content,
+                with_daemon,
+            };
+            let mut read = self.read(&Target::Files, Some(instead)).await;
+            if read.errors.is_empty() {
+                // It serves in place of what was chosen, which stays chosen.
+                read.activation = None;
+                return Some(read);
+            }
+        }
+        None
+    }
+
+    /// Why content that is news to us is not to be tried by itself. What it stands on, binaries and models,
+    /// may have changed since it was vetoed: then it is.
+    fn remembered_veto(&self, content: &Content) -> Option<Veto> {
+        let veto = self.store.as_ref()?.vetoed(&Digest::of(&content.files))?;
+        let vetoed = self.vetoed.as_ref();
+        let same = vetoed.filter(|vetoed| vetoed.files == content.files);
+        let is_mended = same.is_some_and(|vetoed| vetoed.found != content.found);
+        (!is_mended).then(|| veto.clone())
+    }
+
+    /// Leaves what is in force as it is, although the files say something else.
+    fn leave_vetoed(&mut self, read: Read, veto: &Veto) {
+        self.tried = Some(read.content);
+        self.await_models(read.awaited);
+        self.status.send_modify(|status| status.vetoed_before(veto));
     }
 
     /// The one way in which a configuration takes effect.
@@ -351,6 +385,13 @@ impl Reloader {
             let is_withheld = read.errors.is_empty() && !read.content.may_be_applied_by_an_event();
             if is_old || is_withheld {
                 return Ok(self.nothing_new(&read));
+            }
+            if read.errors.is_empty()
+                && let Some(veto) = self.remembered_veto(&read.content)
+            {
+                let verdict = Verdict::about(&read, Decision::Unchanged);
+                self.leave_vetoed(read, &veto);
+                return Ok(verdict);
             }
             notify::reloading();
         }
@@ -469,7 +510,20 @@ impl Reloader {
             // What is started next is told by the new budget whether it fits.
             self.memory.configure(daemon.memory.clone());
         }
-        let outcome = self.fleet.apply(definitions, Mode::Reload).await?;
+        verdict.warnings.extend(begun.kept.as_deref().map(kept));
+        let outcome = match self.fleet.apply(definitions, Mode::Reload).await {
+            Ok(outcome) if outcome.missing.is_empty() => outcome,
+            Ok(outcome) => {
+                self.call_off(begun).await;
+                verdict.decision = Decision::Refused;
+                verdict.errors = read.missing_models(&outcome.missing);
+                return Ok(self.refuse(read, verdict, attempt));
+            }
+            Err(error) => {
+                self.call_off(begun).await;
+                return Err(error.into());
+            }
+        };
         verdict.steps = outcome.steps;
         Ok(self
             .begin(read, verdict, outcome.pending, attempt, begun)
@@ -595,6 +649,16 @@ fn needs(read: &Read) -> BTreeMap<ServerName, u64> {
     needs
         .filter_map(|(name, definition)| Some((name.clone(), definition.need.as_ref()?.ram)))
         .collect()
+}
+
+/// How it is told where something is that was only in a file.
+fn kept(path: &Path) -> super::Told {
+    let message = format!(
+        "what was in the file is in no generation; it is kept in {}",
+        path.display()
+    );
+    let help = "take from it what is still wanted; the newest 20 such files are kept";
+    super::Told::new(&crate::config::Diagnostic::warning(message, help), &[])
 }
 
 /// How a change is told of that could not be written down.

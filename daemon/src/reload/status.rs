@@ -132,16 +132,15 @@ impl ConfigStatus {
         self.profile.clone_from(&verdict.profile);
     }
 
-    /// `profile` is the one that is in force again.
-    pub(super) fn vetoed(&mut self, vetoes: &[Veto], profile: Option<String>) {
+    pub(super) fn vetoed(&mut self, vetoes: &[Veto]) {
         self.state = ConfigState::Vetoed;
         self.since = Timestamp::now();
+        self.errors.clear();
         self.vetoes = vetoes.to_vec();
-        self.profile = profile;
     }
 
-    /// What a server had vetoed before magid ended.
-    pub(super) fn vetoed_before(&mut self, veto: &generations::Veto, profile: Option<String>) {
+    /// What a server had vetoed before.
+    pub(super) fn vetoed_before(&mut self, veto: &generations::Veto) {
         let server = veto
             .by
             .as_deref()
@@ -150,8 +149,9 @@ impl ConfigStatus {
             server,
             reason: "vetoed-before".to_owned(),
             detail: veto.why.clone(),
+            exit: None,
         });
-        self.vetoed(vetoes.as_slice(), profile);
+        self.vetoed(vetoes.as_slice());
         self.since = veto.at;
     }
 

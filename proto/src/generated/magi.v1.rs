@@ -1338,6 +1338,10 @@ pub struct Veto {
     /// The same for people.
     #[prost(string, tag = "3")]
     pub detail: ::prost::alloc::string::String,
+    /// How the incarnation ended that did not get ready, with the last lines of its output. Absent if none
+    /// did, and of a veto before magid was started.
+    #[prost(message, optional, tag = "4")]
+    pub last_exit: ::core::option::Option<Exit>,
 }
 /// What is done to one server, and why.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2337,6 +2341,9 @@ pub struct RestoreFilesResponse {
     /// Files that are like that already.
     #[prost(string, repeated, tag = "2")]
     pub unchanged: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where that is kept which was in the files, and is in no generation.
+    #[prost(string, repeated, tag = "3")]
+    pub kept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// How to prune.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -216,9 +216,14 @@ fn of_server(name: &ServerName, row: &Row, expectation: Expectation) -> Outcome 
 }
 
 fn veto(name: &ServerName, row: &Row) -> Veto {
+    // An incarnation that was told to end is not the one that failed.
+    let exit = row.last_exit.as_ref().filter(|(_, last)| {
+        Some(last.incarnation) == row.incarnation && last.exit.class != ExitClass::Requested
+    });
     Veto {
         server: name.clone(),
         reason: row.view.reason.to_owned(),
         detail: row.view.detail.clone(),
+        exit: exit.cloned(),
     }
 }

@@ -10,11 +10,13 @@ mod replace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::record::Record;
 use super::seat::Seat;
 use super::server::{Explanation, Survivor};
+use crate::lifecycle::LastExit;
 use crate::name::ServerName;
 use crate::plan::{Definition, Step};
 
@@ -113,7 +115,7 @@ pub enum Mode {
 }
 
 /// A server that did not get ready with a new definition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Veto {
     /// The server.
     pub server: ServerName,
@@ -121,6 +123,8 @@ pub struct Veto {
     pub reason: String,
     /// The same for people.
     pub detail: String,
+    /// How its incarnation ended, and when that was noticed, if it did.
+    pub exit: Option<(Timestamp, LastExit)>,
 }
 
 /// What came of a change, once everything that it touched has settled.
