@@ -76,6 +76,7 @@ impl Reloader {
 
     /// Undoes what was written down of a change that nothing came of.
     pub(super) async fn call_off(&mut self, begun: Begun) {
+        self.memory.configure(self.applied.memory.clone());
         self.undo(begun.undo).await;
         let Some(pending) = begun.pending else {
             return;
