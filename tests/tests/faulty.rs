@@ -128,6 +128,11 @@ async fn sigterm_ends_it_as_it_ends_the_real_one() {
     programs.extend(llama_server());
     for program in programs {
         let mut run = Run::of(&program, &["-t", "1", "-tb", "1"]).ready().await;
+        // The real one is healthy a moment before it takes signals.
+        until("it takes signals", async || {
+            String::from_utf8_lossy(&run.output()).contains("listening on")
+        })
+        .await;
         send(run.pid(), Signal::SIGTERM);
         assert_eq!(run.ended().await.code(), Some(0), "{}", program.display());
     }
@@ -161,10 +166,14 @@ async fn it_stops_itself() {
 async fn its_grandchild_leads_a_session_of_its_own_and_outlives_it() {
     let mut run = Run::faulty(&["grandchild"]).ready().await;
     let mark = run.place.dir().to_str().unwrap().to_owned();
-    let mut others = pids_with(&mark);
-    others.retain(|&pid| pid != run.pid());
-    let [grandchild] = others[..] else {
-        panic!("there are {others:?}");
+    let others = || {
+        let mut others = pids_with(&mark);
+        others.retain(|&pid| pid != run.pid());
+        others
+    };
+    until("its grandchild is there", async || others().len() == 1).await;
+    let [grandchild] = others()[..] else {
+        panic!("there are {:?}", others());
     };
     run.child.kill().await.unwrap();
     send(grandchild, Signal::SIGTERM);
