@@ -221,9 +221,9 @@ async fn a_registry_of_a_later_magid_is_told_and_never_written() {
     fleet.model("alpha").await;
     let list = models(&fleet, &["list"]).await.expect_code(0);
     assert!(list.stderr.contains("version 2"), "{list:?}");
-    models(&fleet, &["set", "alpha", "--tier", "balanced"])
-        .await
-        .expect_code(0);
+    let set = models(&fleet, &["set", "alpha", "--tier", "balanced"]).await;
+    let set = set.expect_code(0);
+    assert!(set.stderr.contains("as long as magid runs"), "{set:?}");
     assert_eq!(model(&fleet, "alpha").await["tier"], "balanced");
     fleet.magictl(&["start", "alpha"]).await.expect_code(0);
     assert_eq!(fs::read_to_string(registry_file(&fleet)).unwrap(), later);
@@ -252,13 +252,12 @@ async fn on_a_full_disk_the_models_are_known_and_are_written_when_there_is_room(
         .await;
     fleet.make_model("beta");
     fleet.model("beta").await;
-    models(&fleet, &["set", "beta", "--tier", "balanced"])
-        .await
-        .expect_code(0);
+    let set = models(&fleet, &["set", "beta", "--tier", "balanced"]).await;
+    let set = set.expect_code(0);
+    assert!(set.stderr.contains("No space left"), "{set:?}");
     fs::remove_file(filler).unwrap();
-    models(&fleet, &["set", "beta", "--thinking=true"])
-        .await
-        .expect_code(0);
+    let set = models(&fleet, &["set", "beta", "--thinking=true"]).await;
+    assert_eq!(set.expect_code(0).stderr, "");
     fleet
         .wait_models("nothing is left to tell", |list| list.problems.is_empty())
         .await;
@@ -279,7 +278,7 @@ async fn what_may_not_be_read_is_told_with_its_place_and_the_rest_is_served() {
     fleet.settle("models");
     fleet.as_nobody();
     for path in [&folder, &file] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     }
     fleet.start().await;
     fleet.model("alpha").await;
@@ -295,7 +294,7 @@ async fn what_may_not_be_read_is_told_with_its_place_and_the_rest_is_served() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     models(&fleet, &["rescan"]).await.expect_code(0);
     fleet.model("hidden").await;
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
     models(&fleet, &["rescan"]).await.expect_code(0);
     let hidden = model(&fleet, "hidden").await;
     assert_eq!(hidden["available"], false);

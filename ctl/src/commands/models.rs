@@ -260,8 +260,10 @@ async fn set(client: &Client, args: SetArgs, output: Output) -> Result<(), Failu
         enabled: enabled.flatten(),
         reset: reset.into_iter().flatten().map(str::to_owned).collect(),
     };
-    let answer = client.models().set_model(request).await?;
-    print(answer.into_inner().model, output)
+    let answer = client.models().set_model(request).await?.into_inner();
+    print(answer.model, output)?;
+    tell_unwritten(answer.unwritten);
+    Ok(())
 }
 
 async fn create(client: &Client, args: CreateArgs, output: Output) -> Result<(), Failure> {
@@ -269,19 +271,22 @@ async fn create(client: &Client, args: CreateArgs, output: Output) -> Result<(),
         path: absolute(&args.path)?,
         name: args.name,
     };
-    let answer = client.models().create_model(request).await?;
-    print(answer.into_inner().model, output)
+    let answer = client.models().create_model(request).await?.into_inner();
+    print(answer.model, output)?;
+    tell_unwritten(answer.unwritten);
+    Ok(())
 }
 
 async fn delete(client: &Client, model: &str) -> Result<(), Failure> {
     let request = DeleteModelRequest {
         model: reference(model)?,
     };
-    client.models().delete_model(request).await?;
+    let answer = client.models().delete_model(request).await?;
     narrate(format_args!(
         "{} is forgotten; its file stays",
         printable(model)
     ));
+    tell_unwritten(answer.into_inner().unwritten);
     Ok(())
 }
 
@@ -298,6 +303,16 @@ fn print(model: Option<v1::Model>, output: Output) -> Result<(), Failure> {
 fn tell_problems(problems: &[String]) {
     for problem in problems {
         narrate(format_args!("{}", printable(problem)));
+    }
+}
+
+/// Says why what was done would be lost if magid ended.
+fn tell_unwritten(why: Option<String>) {
+    if let Some(why) = why {
+        narrate(format_args!(
+            "this counts only as long as magid runs: {}",
+            printable(&why)
+        ));
     }
 }
 

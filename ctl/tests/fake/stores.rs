@@ -53,7 +53,13 @@ impl ModelService for Script {
 
     async fn set_model(&self, request: Request<SetModelRequest>) -> Answer<SetModelResponse> {
         let model = self.stores.model();
-        self.answer(request, SetModelResponse { model })
+        self.answer(
+            request,
+            SetModelResponse {
+                model,
+                unwritten: None,
+            },
+        )
     }
 
     async fn create_model(
@@ -61,14 +67,20 @@ impl ModelService for Script {
         request: Request<CreateModelRequest>,
     ) -> Answer<CreateModelResponse> {
         let model = self.stores.model();
-        self.answer(request, CreateModelResponse { model })
+        self.answer(
+            request,
+            CreateModelResponse {
+                model,
+                unwritten: None,
+            },
+        )
     }
 
     async fn delete_model(
         &self,
         request: Request<DeleteModelRequest>,
     ) -> Answer<DeleteModelResponse> {
-        self.answer(request, DeleteModelResponse {})
+        self.answer(request, DeleteModelResponse { unwritten: None })
     }
 }
 

@@ -78,6 +78,7 @@ impl ModelService for Api {
         let model = model.map_err(error)?;
         Ok(Response::new(v1::SetModelResponse {
             model: Some(self.model(&model).await),
+            unwritten: self.registry.unwritten(),
         }))
     }
 
@@ -98,6 +99,7 @@ impl ModelService for Api {
         let model = model.map_err(error)?;
         Ok(Response::new(v1::CreateModelResponse {
             model: Some(self.model(&model).await),
+            unwritten: self.registry.unwritten(),
         }))
     }
 
@@ -125,7 +127,9 @@ impl ModelService for Api {
             .delete(model.id.as_str())
             .await
             .map_err(error)?;
-        Ok(Response::new(v1::DeleteModelResponse {}))
+        Ok(Response::new(v1::DeleteModelResponse {
+            unwritten: self.registry.unwritten(),
+        }))
     }
 }
 

@@ -220,6 +220,11 @@ impl RegistryHandle {
         Ok(())
     }
 
+    /// Why the file is not up to date, if it is not.
+    pub fn unwritten(&self) -> Option<String> {
+        self.written.borrow().problem.clone()
+    }
+
     /// Says where models are looked for and what makes a tier from now on; a scan begins. The file
     /// stays what it was at the start.
     pub fn configure(&self, config: RegistryConfig) {

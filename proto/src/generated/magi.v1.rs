@@ -3310,6 +3310,9 @@ pub struct SetModelResponse {
     /// The model.
     #[prost(message, optional, tag = "1")]
     pub model: ::core::option::Option<Model>,
+    /// Why this is not on disk: it would be lost if magid ended now. Absent if it is.
+    #[prost(string, optional, tag = "2")]
+    pub unwritten: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// A file that is to be a model.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3327,6 +3330,9 @@ pub struct CreateModelResponse {
     /// The model.
     #[prost(message, optional, tag = "1")]
     pub model: ::core::option::Option<Model>,
+    /// Why this is not on disk: it would be lost if magid ended now. Absent if it is.
+    #[prost(string, optional, tag = "2")]
+    pub unwritten: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Which model.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3336,8 +3342,12 @@ pub struct DeleteModelRequest {
     pub model: ::prost::alloc::string::String,
 }
 /// It is forgotten.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteModelResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteModelResponse {
+    /// Why this is not on disk: it would be lost if magid ended now. Absent if it is.
+    #[prost(string, optional, tag = "1")]
+    pub unwritten: ::core::option::Option<::prost::alloc::string::String>,
+}
 /// How demanding a model is, and how good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
