@@ -156,6 +156,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     )
     .await;
     let store = prepare::open_store(&ready.config.state_dir).await?;
+    let ledger = memory.clone();
     let reload = reload::spawn(Surroundings {
         locations: ready.locations,
         environment: environment.clone(),
@@ -195,6 +196,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
 
     signals.until_asked_to_stop(stopping, &reload).await;
     let left = shut_down(&fleet, &mut signals).await;
+    ledger.close().await;
 
     status_line.abort();
     reaper.abort();

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+
 use super::breakdown::{Breakdown, Parts};
 use super::model_use::{ModelUse, long_form};
 use super::run::{RunError, printed_by};
@@ -89,12 +91,13 @@ pub(super) async fn breakdown(
     model: &Path,
     arguments: &[String],
     env: &BTreeMap<String, String>,
+    ending: &CancellationToken,
 ) -> Result<Breakdown, FitError> {
     let model_use = ModelUse::from_arguments(arguments);
     let mut whole = Breakdown::default();
     for slots in slots_to_ask_for(&model_use) {
         let args = command_line(model, arguments, &model_use, slots);
-        let text = printed_by(program, args, env.clone()).await?;
+        let text = printed_by(program, args, env.clone(), ending).await?;
         let breakdown = parse(&text).ok_or_else(|| FitError::NoFigures {
             program: program.to_path_buf(),
             last: one_line(text.trim_end().lines().next_back().unwrap_or_default()),

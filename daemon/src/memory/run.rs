@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::process::{Pid, setpriority_process};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::ExitStatus;
 use crate::process::{self, Process, Signal, SpawnError, SpawnRequest, Token};
@@ -20,6 +21,9 @@ const MOST: u64 = 64 * 1024;
 
 /// How long it may take. A model of a hundred gigabytes takes a second.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a program that was killed is waited for when magid ends: nothing else is left then.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// It runs beside servers that answer, and nobody waits for it as urgently.
 const NICENESS: i32 = 10;
@@ -38,6 +42,9 @@ pub(super) enum RunError {
         /// The system's word.
         reason: io::Error,
     },
+    /// magid ends, and nobody wants to know any more.
+    #[error("cannot ask {}: magid ends", .0.display())]
+    Ending(PathBuf),
     /// It took too long, and was killed.
     #[error("cannot wait longer than {} s for {}", PATIENCE.as_secs(), .0.display())]
     TimedOut(PathBuf),
@@ -62,7 +69,8 @@ impl Drop for Running {
     }
 }
 
-/// What `program` prints on both streams, if it ends well.
+/// What `program` prints on both streams, if it ends well. Once `ending` is cancelled nothing is run, and
+/// what runs is killed.
 ///
 /// # Errors
 ///
@@ -71,7 +79,11 @@ pub(super) async fn printed_by(
     program: &Path,
     args: Vec<OsString>,
     env: BTreeMap<String, String>,
+    ending: &CancellationToken,
 ) -> Result<String, RunError> {
+    if ending.is_cancelled() {
+        return Err(RunError::Ending(program.to_path_buf()));
+    }
     let unheard = |reason| RunError::Output {
         program: program.to_path_buf(),
         reason,
@@ -89,7 +101,16 @@ pub(super) async fn printed_by(
     // It may have ended already.
     let pid = i32::try_from(running.0.pid()).ok().and_then(Pid::from_raw);
     let _ = setpriority_process(pid, NICENESS);
-    let Ok(status) = timeout(PATIENCE, running.0.exited()).await else {
+    // Both arms are cancel-safe: they only wait.
+    let exited = tokio::select! {
+        exited = timeout(PATIENCE, running.0.exited()) => exited,
+        () = ending.cancelled() => {
+            let _ = running.0.signal(Signal::KILL);
+            let _ = timeout(LAST_PATIENCE, running.0.exited()).await;
+            return Err(RunError::Ending(program.to_path_buf()));
+        }
+    };
+    let Ok(status) = exited else {
         return Err(RunError::TimedOut(program.to_path_buf()));
     };
     let text = text(&mut output).map_err(unheard)?;
@@ -133,7 +154,30 @@ mod tests {
 
     async fn shell(script: &str) -> Result<String, RunError> {
         let args = ["-c", script].map(OsString::from).to_vec();
-        printed_by(Path::new("/bin/sh"), args, BTreeMap::new()).await
+        let ending = CancellationToken::new();
+        printed_by(Path::new("/bin/sh"), args, BTreeMap::new(), &ending).await
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_when_magid_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let script = format!("echo $$ > {}; exec sleep 1000", pid.display());
+        let ending = CancellationToken::new();
+        let end = async {
+            while std::fs::read_to_string(&pid).map_or(true, |text| text.is_empty()) {
+                tokio::task::yield_now().await;
+            }
+            ending.cancel();
+        };
+        let args = || ["-c", script.as_str()].map(OsString::from).to_vec();
+        let run = || printed_by(Path::new("/bin/sh"), args(), BTreeMap::new(), &ending);
+        let (told, ()) = tokio::join!(run(), end);
+        assert!(matches!(told, Err(RunError::Ending(_))), "{told:?}");
+        let left = std::fs::read_to_string(&pid).unwrap();
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", left.trim()));
+        assert!(state.map_or(true, |state| state.contains(") Z ")));
+        assert!(matches!(run().await, Err(RunError::Ending(_))));
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::budget::{Budget, Machine};
 use super::demand::{Demand, Source};
@@ -55,6 +56,8 @@ struct Shared {
     turn: Semaphore,
     /// Of those for which nobody waits, one is in that line at a time.
     quiet_turn: Semaphore,
+    /// Cancelled when magid ends.
+    ending: CancellationToken,
 }
 
 /// Memory that is reserved, or being reserved, for an account. Dropped, it is given back, unless a newer
@@ -108,9 +111,16 @@ impl MemoryHandle {
             file,
             turn: Semaphore::new(1),
             quiet_turn: Semaphore::new(1),
+            ending: CancellationToken::new(),
         });
         tokio::spawn(keep_looking(Arc::downgrade(&shared)));
         Self { shared }
+    }
+
+    /// Ends the program that is asked now; no more are asked.
+    pub async fn close(&self) {
+        self.shared.ending.cancel();
+        let _ = self.shared.turn.acquire().await;
     }
 
     /// What there is for all, whenever that changes.
