@@ -1,10 +1,12 @@
 //! A small disk of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A disk in memory, mounted somewhere. Unmounted when it is dropped.
+#[derive(Debug)]
 pub struct Disk(PathBuf);
 
 impl Disk {
@@ -24,17 +26,31 @@ impl Disk {
         mounted.then(|| Self(folder.to_path_buf()))
     }
 
-    /// Writes a file until nothing fits any more, and gives its path.
+    /// Writes a file until not even one byte fits any more, and gives its path.
     ///
     /// # Panics
     ///
-    /// If the disk does not get full.
+    /// If nothing can be written at all.
     pub fn fill(&self) -> PathBuf {
-        let filler = self.0.join("filler");
-        let zeros = std::io::repeat(0);
-        let mut file = fs::File::create(&filler).expect("a full disk takes an empty file");
-        std::io::copy(&mut { zeros }, &mut file).expect_err("a small disk gets full");
+        let filler = self.filler();
+        let mut file = File::create(&filler).expect("a full disk takes an empty file");
+        for size in [4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
         filler
+    }
+
+    /// Gives the room back.
+    ///
+    /// # Panics
+    ///
+    /// If it was not filled.
+    pub fn empty(&self) {
+        fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
     }
 }
 
