@@ -218,7 +218,7 @@ fn render() -> String {
     }
     page.push_str(
         "\nA `spawn-failed` whose program is missing or cannot be run is permanent; one for want of memory\n\
-         or descriptors is tried again.\n",
+         or descriptors is tried again. A `does-not-fit` is tried again when there is another budget, too.\n",
     );
     page
 }
