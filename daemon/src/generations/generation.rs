@@ -105,8 +105,6 @@ pub enum Cause {
         /// Its number.
         to: u64,
     },
-    /// Models came or went.
-    Models,
 }
 
 impl Content {
@@ -127,7 +125,6 @@ impl Cause {
             Self::Reload => "reload",
             Self::Activate => "activate",
             Self::Rollback { to: _ } => "rollback",
-            Self::Models => "models",
         }
     }
 }
@@ -136,9 +133,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rollback { to } => write!(f, "rollback to {to}"),
-            Self::Start | Self::Edit | Self::Reload | Self::Activate | Self::Models => {
-                f.write_str(self.code())
-            }
+            Self::Start | Self::Edit | Self::Reload | Self::Activate => f.write_str(self.code()),
         }
     }
 }

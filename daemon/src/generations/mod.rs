@@ -8,15 +8,15 @@
 //! |---|---|
 //! | `NNNNNNNN.json` | a generation |
 //! | `pending.json` | the generation that a change under way will be |
-//! | `vetoed.json` | content that was refused or vetoed, by digest |
+//! | `vetoed.json` | content that a server vetoed, by digest |
 //! | `activation.json` | which profile is active, and by what |
 //! | `replaced/` | texts of files that were in no generation when they were written back |
 //!
 //! A change that touches processes is written down whole before it touches any ([`Store::begin`]). What
 //! makes it a generation later is that its file gets another name ([`Store::commit`]): a step that is
 //! done or not done, and needs no room on the disk. So whenever magid is killed, and however full the
-//! disk is, there is the former generation or the new one, and a change that was under way is found by the
-//! next magid ([`Store::interrupted`]).
+//! disk is, there is the former generation or the new one. The next magid finds a change that was under way
+//! ([`Store::interrupted`]), forgets it and applies the files as they are.
 //!
 //! All functions of the store block. It has one owner.
 

@@ -251,8 +251,7 @@ impl Store {
     }
 
     /// A change that an earlier magid was applying when it ended: processes may be of the one or the
-    /// other configuration. Whoever applied the files anew commits it if they are what it says, and
-    /// abandons it if not.
+    /// other configuration. To be abandoned before the files are applied anew.
     pub fn interrupted(&self) -> Option<Pending> {
         self.pending.clone().map(Pending)
     }

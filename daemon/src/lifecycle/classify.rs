@@ -71,8 +71,8 @@ const PHRASES: &[(ExitClass, &[&str])] = &[
             "error: unknown argument",
             "error while handling argument",
             "expected value for argument",
-            "to show complete usage, run with -h",
             "error parsing",
+            "to show complete usage, run with -h",
         ],
     ),
     (
@@ -147,9 +147,10 @@ fn by_output(evidence: &Evidence<'_>) -> Option<(ExitClass, String)> {
         !evidence.reached_ready || is_memory(*class) || *class == ExitClass::Assert
     });
     for (class, phrases) in rows {
-        let deciding = evidence.lines.iter().rev().find(|line| {
-            let line = line.to_lowercase();
-            phrases.iter().any(|phrase| line.contains(phrase))
+        // The phrases that say most come first.
+        let deciding = phrases.iter().find_map(|phrase| {
+            let mut lines = evidence.lines.iter().rev();
+            lines.find(|line| line.to_lowercase().contains(phrase))
         });
         if let Some(line) = deciding {
             return Some((*class, shortened(line)));

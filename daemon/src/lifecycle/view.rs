@@ -100,7 +100,7 @@ impl State {
             Phase::Queued { shortage: None } => (
                 PublicState::Starting,
                 "waiting-for-turn",
-                "as many servers are starting as concurrent_starts allows".to_owned(),
+                String::new(),
                 None,
             ),
             Phase::Spawning { .. } => (PublicState::Starting, "spawning", String::new(), None),

@@ -17,7 +17,7 @@ use crate::name::ServerName;
 use crate::plan::{Definition, Difference, StepAction, compare};
 use crate::registry::RegistryConfig;
 use crate::supervisor::events::{Happening, Kind};
-use crate::supervisor::fleet::{self, AskError, Mode, Pending, Veto};
+use crate::supervisor::fleet::{self, AskError, Mode, Pending, Stops, Veto};
 
 /// How long until a fleet that is too busy to be taken back is asked again.
 const NEXT_TRY: Duration = Duration::from_millis(100);
@@ -233,7 +233,9 @@ impl Reloader {
             return Ok(());
         };
         let definitions = proven.definitions.clone();
-        self.fleet.apply(definitions, Mode::Rollback).await?;
+        self.fleet
+            .apply(definitions, Mode::Rollback, Stops::Kept)
+            .await?;
         let message = format!(
             "configuration taken back: {}",
             vetoes.iter().map(sentence).collect::<Vec<_>>().join("; ")

@@ -37,6 +37,24 @@ impl Reloader {
         Some(current.number)
     }
 
+    /// Forgets a change that an earlier magid was applying when it was killed. The files say what is to
+    /// be, and are applied as a whole.
+    pub(super) async fn forget_interrupted(&mut self) {
+        let forgotten = self.with_store(|store| {
+            let Some(change) = store.interrupted() else {
+                return Ok(());
+            };
+            let number = change.generation().number;
+            tracing::info!(
+                "generation {number} was being applied when magid ended: the files are applied anew"
+            );
+            store.abandon(change)
+        });
+        if let Ok(Err(error)) = forgotten.await {
+            tracing::warn!("cannot forget a change that nothing came of: {error}");
+        }
+    }
+
     /// Writes a change down before any process is touched: the file that a rollback brings back, and the
     /// generation that the change will be.
     pub(super) async fn write_down(

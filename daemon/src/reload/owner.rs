@@ -26,7 +26,7 @@ use crate::plan::Definition;
 use crate::registry::{RegistryHandle, Snapshot};
 use crate::supervisor::context::Rules;
 use crate::supervisor::events::{EventLog, Happening, Kind};
-use crate::supervisor::fleet::{AskError, FleetHandle, Mode};
+use crate::supervisor::fleet::{AskError, FleetHandle, Mode, Stops};
 use crate::supervisor::server::inputs;
 
 /// How long files must be left alone before they are read.
@@ -99,6 +99,13 @@ impl Attempt {
         Self {
             target: Target::Files,
             origin,
+        }
+    }
+
+    fn stops(&self) -> Stops {
+        match self.target {
+            Target::Profile(_) => Stops::Forgotten,
+            Target::Files | Target::Generation(_) => Stops::Kept,
         }
     }
 
@@ -277,6 +284,7 @@ impl Reloader {
     /// The first attempt. If the files are of no use, what was in force when magid ended is in force
     /// again.
     async fn start(&mut self) {
+        self.forget_interrupted().await;
         if self.registry.snapshot().scanned_at.is_none() {
             let _ = tokio::time::timeout(FIRST_SCAN, self.registry.scanned()).await;
         }
@@ -477,7 +485,10 @@ impl Reloader {
         verdict.needs = needs(&read);
         let definitions = read.definitions.clone();
         if attempt.origin == Origin::Start {
-            let outcome = self.fleet.apply(definitions, Mode::Start).await?;
+            let outcome = self
+                .fleet
+                .apply(definitions, Mode::Start, Stops::Kept)
+                .await?;
             verdict
                 .warnings
                 .extend(read.missing_models(&outcome.missing));
@@ -487,7 +498,11 @@ impl Reloader {
                 .begin(read, verdict, outcome.pending, attempt, begun)
                 .await);
         }
-        let plan = self.fleet.apply(definitions.clone(), Mode::Plan).await?;
+        let stops = attempt.stops();
+        let plan = self
+            .fleet
+            .apply(definitions.clone(), Mode::Plan, stops)
+            .await?;
         let missing = read.missing_models(&plan.missing);
         if !missing.is_empty() {
             verdict.decision = Decision::Refused;
@@ -511,7 +526,7 @@ impl Reloader {
             self.memory.configure(daemon.memory.clone());
         }
         verdict.warnings.extend(begun.kept.as_deref().map(kept));
-        let outcome = match self.fleet.apply(definitions, Mode::Reload).await {
+        let outcome = match self.fleet.apply(definitions, Mode::Reload, stops).await {
             Ok(outcome) if outcome.missing.is_empty() => outcome,
             Ok(outcome) => {
                 self.call_off(begun).await;
@@ -541,7 +556,10 @@ impl Reloader {
             return Ok(());
         }
         let definitions = read.definitions.clone();
-        let plan = self.fleet.apply(definitions, Mode::Plan).await?;
+        let plan = self
+            .fleet
+            .apply(definitions, Mode::Plan, Stops::Kept)
+            .await?;
         for (server, _) in plan.missing {
             if read.selected.contains(&server) {
                 read.definitions.remove(&server);

@@ -317,7 +317,8 @@ impl Shelf {
                 ProfileError::ReadOnly {
                     path: path.to_path_buf(),
                     folder: self.folder().to_path_buf(),
-                    reason: error.to_string(),
+                    // Of the temporary file that it would have become, nobody knows.
+                    reason: io::Error::from(error.kind()).to_string(),
                 }
             }
             _ => ProfileError::Unwritten(format!("cannot write {}: {error}", path.display())),

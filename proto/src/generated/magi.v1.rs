@@ -2194,7 +2194,7 @@ pub struct Generation {
     /// When it was applied.
     #[prost(message, optional, tag = "4")]
     pub applied_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Why: `start`, `edit`, `reload`, `activate`, `rollback`, `models`.
+    /// Why: `start`, `edit`, `reload`, `activate`, `rollback`.
     #[prost(string, tag = "5")]
     pub cause: ::prost::alloc::string::String,
     /// The same for people: `rollback to 6`, `2 replaced, 1 started`.

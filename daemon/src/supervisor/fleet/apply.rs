@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::owner::{Fleet, Member, tell};
-use super::{AskError, Mode, Outcome, Pending, Request};
+use super::{AskError, Mode, Outcome, Pending, Request, Stops};
 use crate::lifecycle::{Event, StopReason};
 use crate::memory::{Demand, Source};
 use crate::name::ServerName;
@@ -20,6 +20,7 @@ impl Fleet {
         &mut self,
         mut definitions: BTreeMap<ServerName, Definition>,
         mode: Mode,
+        stops: Stops,
     ) -> Result<Outcome, AskError> {
         self.check_open()?;
         self.check_room(self.members.keys())?;
@@ -27,7 +28,10 @@ impl Fleet {
         if mode == Mode::Rollback {
             self.want_as_before();
         }
-        let steps = self.plan(&definitions, mode);
+        let mut steps = self.plan(&definitions, mode);
+        if stops == Stops::Forgotten {
+            self.plan_starts(&mut steps, &definitions);
+        }
         let missing = missing_models(&steps, &definitions);
         let refused = mode == Mode::Reload && !missing.is_empty();
         if mode == Mode::Plan || refused {
@@ -36,6 +40,9 @@ impl Fleet {
                 missing,
                 pending: Vec::new(),
             });
+        }
+        if stops == Stops::Forgotten {
+            self.stopped.retain(|name| !definitions.contains_key(name));
         }
         self.reserve_ports(&definitions);
         self.reserve_for_survivors(&definitions);
@@ -108,6 +115,22 @@ impl Fleet {
             }
         }
         steps
+    }
+
+    /// Servers that an operator stopped are started again by the activation of their profile.
+    fn plan_starts(&self, steps: &mut [Step], definitions: &BTreeMap<ServerName, Definition>) {
+        let starts = |name: &ServerName| definitions.get(name).is_some_and(|d| d.autostart);
+        for step in steps {
+            let rests = match step.action {
+                StepAction::Keep | StepAction::Live | StepAction::Define => true,
+                StepAction::Replace | StepAction::Start | StepAction::Stop => false,
+            };
+            if rests && self.stopped.contains(&step.server) && starts(&step.server) {
+                step.action = StepAction::Start;
+                let why = "an operator stopped it; its profile is activated";
+                step.reasons.push(why.to_owned());
+            }
+        }
     }
 
     fn reserve_ports(&self, definitions: &BTreeMap<ServerName, Definition>) {

@@ -114,6 +114,15 @@ pub enum Mode {
     Rollback,
 }
 
+/// What becomes of the stops that operators asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stops {
+    /// They are remembered.
+    Kept,
+    /// They are forgotten: somebody activated a profile.
+    Forgotten,
+}
+
 /// A server that did not get ready with a new definition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Veto {
@@ -161,6 +170,7 @@ enum Request {
     Apply(
         BTreeMap<ServerName, Definition>,
         Mode,
+        Stops,
         oneshot::Sender<Result<Outcome, AskError>>,
     ),
     Explain(
@@ -216,8 +226,9 @@ impl FleetHandle {
         &self,
         definitions: BTreeMap<ServerName, Definition>,
         mode: Mode,
+        stops: Stops,
     ) -> Result<Outcome, AskError> {
-        self.request(|reply| Request::Apply(definitions, mode, reply))
+        self.request(|reply| Request::Apply(definitions, mode, stops, reply))
             .await?
     }
 

@@ -150,8 +150,8 @@ impl Fleet {
             Request::Ask(ask, selector, expected, reply) => {
                 let _ = reply.send(self.ask(ask, &selector, expected));
             }
-            Request::Apply(definitions, mode, reply) => {
-                let _ = reply.send(self.apply(definitions, mode));
+            Request::Apply(definitions, mode, stops, reply) => {
+                let _ = reply.send(self.apply(definitions, mode, stops));
             }
             Request::Explain(name, reply) => {
                 let _ = reply.send(self.explain(&name));
