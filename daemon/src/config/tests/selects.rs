@@ -229,8 +229,8 @@ fn a_model_whose_files_are_away_keeps_its_server() {
     assert_eq!(
         warnings,
         [
-            "1: the files are not there now of middle-q4_k_m (`magictl models list` says why; the servers \
-          stay, and start when the files are back)"
+            "1: the files are not there now of middle-q4_k_m (`magictl models list` says why; servers \
+          that there are stay, others come when the files are back)"
         ]
     );
 }
