@@ -202,6 +202,22 @@ async fn an_activation_keeps_what_both_profiles_define_and_outlives_magid() {
 }
 
 #[tokio::test]
+async fn an_activation_starts_what_was_stopped_by_hand() {
+    let mut fleet = Fleet::new();
+    let [alpha, beta] = ["alpha", "beta"].map(Server::faulty);
+    fleet.save(&[alpha.clone(), beta.clone()]);
+    fleet.save_profile("other", &[alpha, beta]);
+    fleet.start().await;
+    let before = fleet.all_ready(2).await;
+    fleet.magictl(&["stop", "alpha"]).await.expect_code(0);
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    fleet.magictl(&["status", "alpha"]).await.expect_code(3);
+    activate(&fleet, "other").await;
+    let after = fleet.all_ready(2).await;
+    assert_eq!(after["beta"].pid, before["beta"].pid);
+}
+
+#[tokio::test]
 async fn of_the_variable_the_key_and_an_activation_the_last_to_change_counts() {
     let mut fleet = Fleet::new();
     for name in ["by-key", "by-variable", "by-hand", "later"] {
