@@ -306,7 +306,7 @@ impl Reloader {
         match veto {
             Some(veto) => {
                 self.vetoed = Some(read.content.clone());
-                self.leave_vetoed(read, &veto);
+                let _ = self.leave_vetoed(read, &veto);
             }
             None => {
                 self.tried = Some(read.content.clone());
@@ -346,15 +346,18 @@ impl Reloader {
         let veto = self.store.as_ref()?.vetoed(&Digest::of(&content.files))?;
         let vetoed = self.vetoed.as_ref();
         let same = vetoed.filter(|vetoed| vetoed.files == content.files);
-        let is_mended = same.is_some_and(|vetoed| vetoed.found != content.found);
+        let is_mended = same.is_some_and(|vetoed| !vetoed.stands_on_the_same_as(content));
         (!is_mended).then(|| veto.clone())
     }
 
     /// Leaves what is in force as it is, although the files say something else.
-    fn leave_vetoed(&mut self, read: Read, veto: &Veto) {
+    fn leave_vetoed(&mut self, read: Read, veto: &Veto) -> Verdict {
+        let verdict = Verdict::about(&read, Decision::Unchanged);
         self.tried = Some(read.content);
         self.await_models(read.awaited);
-        self.status.send_modify(|status| status.vetoed_before(veto));
+        self.status
+            .send_modify(|status| status.vetoed_before(veto, &verdict));
+        verdict
     }
 
     /// The one way in which a configuration takes effect.
@@ -397,9 +400,7 @@ impl Reloader {
             if read.errors.is_empty()
                 && let Some(veto) = self.remembered_veto(&read.content)
             {
-                let verdict = Verdict::about(&read, Decision::Unchanged);
-                self.leave_vetoed(read, &veto);
-                return Ok(verdict);
+                return Ok(self.leave_vetoed(read, &veto));
             }
             notify::reloading();
         }

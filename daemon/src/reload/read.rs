@@ -92,6 +92,23 @@ impl Content {
         self.files.profile.as_ref()?.file.as_ref()
     }
 
+    /// Whether the same binaries and models were found. What is known of a model may have grown.
+    pub(crate) fn stands_on_the_same_as(&self, other: &Self) -> bool {
+        let files = |launch: &Launch| {
+            let Launch { engine, model, .. } = launch;
+            let file = model.file.as_ref().ok().cloned();
+            (engine.clone(), file, model.shards.clone(), model.identity)
+        };
+        let mine = self
+            .found
+            .iter()
+            .map(|(name, launch)| (name, files(launch)));
+        mine.eq(other
+            .found
+            .iter()
+            .map(|(name, launch)| (name, files(launch))))
+    }
+
     /// Whether there is a profile with something in it. An editor that saves may leave it missing or
     /// empty for a moment, so such a change is left to somebody who asks for it.
     pub(crate) fn may_be_applied_by_an_event(&self) -> bool {

@@ -139,8 +139,8 @@ impl ConfigStatus {
         self.vetoes = vetoes.to_vec();
     }
 
-    /// What a server had vetoed before.
-    pub(super) fn vetoed_before(&mut self, veto: &generations::Veto) {
+    /// What a server had vetoed before, read again.
+    pub(super) fn vetoed_before(&mut self, veto: &generations::Veto, verdict: &Verdict) {
         let server = veto
             .by
             .as_deref()
@@ -153,6 +153,7 @@ impl ConfigStatus {
         });
         self.vetoed(vetoes.as_slice());
         self.since = veto.at;
+        self.warnings.clone_from(&verdict.warnings);
     }
 
     /// Adds a warning unless it is there already. True: it was added.
