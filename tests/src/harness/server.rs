@@ -39,6 +39,11 @@ impl Server {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Adds a fault of the faulty llama-server: a field of [`crate::faulty::Faults`].
     pub fn fault(self, fault: &str) -> Self {
         self.arg("--fault").arg(fault)
