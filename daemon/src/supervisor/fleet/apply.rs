@@ -10,7 +10,7 @@ use super::{AskError, Mode, Outcome, Pending, Request, Stops};
 use crate::lifecycle::{Event, StopReason};
 use crate::memory::{Demand, Source};
 use crate::name::ServerName;
-use crate::plan::{self, Current, Definition, Method, Step, StepAction};
+use crate::plan::{self, Current, Definition, Difference, Method, Step, StepAction};
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::{Numbers, Seat};
 use crate::supervisor::server::{self, Command, Place};
@@ -70,33 +70,43 @@ impl Fleet {
         })
     }
 
-    /// A model that was found, and cannot be found now, is no edit: what runs goes on running.
+    /// A model that was found, and cannot be found now, is no edit: what runs goes on running. A server
+    /// that is changed otherwise needs its model.
     fn keep_found_models(&self, definitions: &mut BTreeMap<ServerName, Definition>) {
         for (name, definition) in definitions {
             let Some(member) = self.members.get(name) else {
                 continue;
             };
-            let (old, new) = (
-                &member.definition.launch.model,
-                &mut definition.launch.model,
-            );
-            if new.file.is_err() && old.file.is_ok() && old.written == new.written {
-                new.file.clone_from(&old.file);
+            let old = &member.definition;
+            let is_lost = definition.launch.model.file.is_err() && old.launch.model.file.is_ok();
+            if !is_lost {
+                continue;
+            }
+            match plan::compare(old, definition, self.port_of(name)) {
+                Difference::None | Difference::Live(_) => {
+                    let file = &mut definition.launch.model.file;
+                    file.clone_from(&old.launch.model.file);
+                }
+                Difference::Launch(_) => {}
             }
         }
+    }
+
+    /// The port that a server has now.
+    fn port_of(&self, name: &ServerName) -> Option<u16> {
+        let endpoint = self.context.board.row(name)?.endpoint?;
+        Some(endpoint.port())
     }
 
     fn plan(&self, definitions: &BTreeMap<ServerName, Definition>, mode: Mode) -> Vec<Step> {
         let current = self
             .defined()
             .map(|(name, member)| {
-                let row = self.context.board.row(name);
-                let endpoint = row.and_then(|row| row.endpoint);
                 let current = Current {
                     definition: &member.definition,
                     wanted: member.wanted,
                     held_back: self.stopped.contains(name),
-                    port: endpoint.map(|endpoint| endpoint.port()),
+                    port: self.port_of(name),
                 };
                 (name.clone(), current)
             })
