@@ -262,3 +262,61 @@ async fn concurrent_starts_are_limited_where_that_is_asked_for() {
         assert!(starting <= 1, "{event:?}");
     }
 }
+
+#[tokio::test]
+async fn r06_a_model_that_is_missing_heals_however_it_is_named() {
+    let mut fleet = Fleet::new();
+    let file = fleet.make_model("late");
+    let kept = fleet.path("kept.gguf");
+    std::fs::rename(file, &kept).unwrap();
+    std::fs::create_dir(fleet.path("elsewhere")).unwrap();
+    let elsewhere = fleet.path("elsewhere/late.gguf");
+    let named = [
+        ("by-id", "late".to_owned()),
+        ("by-file", "late.gguf".to_owned()),
+        ("by-path", elsewhere.display().to_string()),
+        ("by-relative-path", "../elsewhere/late.gguf".to_owned()),
+    ];
+    let servers = named.map(|(name, model)| Server::faulty(name).set("model", model));
+    let flag = Server::faulty("flag").arg("--bad-flag");
+    let mut all = servers.to_vec();
+    all.push(flag.clone());
+    fleet.save(&all);
+    fleet.start().await;
+    let failed = fleet
+        .wait("all have failed", |servers| {
+            servers.values().all(|s| s.state() == ServerState::Failed)
+        })
+        .await;
+    for server in failed.values() {
+        let reason = match server.name.as_str() {
+            "flag" => "bad-arguments",
+            _ => "model-missing",
+        };
+        assert_eq!((server.reason.as_str(), server.restarts), (reason, 0));
+        assert!(server.next_try.is_none(), "{server:?}");
+    }
+    std::fs::copy(&kept, &elsewhere).unwrap();
+    fleet.ready("by-path").await;
+    fleet.ready("by-relative-path").await;
+    std::fs::rename(&kept, fleet.path("models/late.gguf")).unwrap();
+    fleet.ready("by-id").await;
+    fleet.ready("by-file").await;
+    // Only the plan mends a wrong argument.
+    assert_eq!(fleet.state("flag", ServerState::Failed).await.restarts, 0);
+    all.pop();
+    all.push(Server::faulty("flag"));
+    fleet.save(&all);
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let after = fleet.all_ready(all.len()).await;
+    // What runs goes on running without its file, and an edit that would need it is refused.
+    std::fs::remove_file(elsewhere).unwrap();
+    all[2] = all[2].clone().set("ctx_size", 512);
+    fleet.save(&all);
+    let refused = fleet.magictl(&["reload"]).await.expect_code(78);
+    assert!(refused.stderr.contains("by-path"), "{refused:?}");
+    let now = fleet.all_ready(all.len()).await;
+    for (name, server) in &after {
+        assert_eq!(now[name].pid, server.pid, "{name}");
+    }
+}

@@ -149,6 +149,26 @@ async fn r20_a_broken_profile_changes_nothing_and_tells_every_place() {
         (format!("{good}\nmodel = \"alpha.gguf\"\n"), "model"),
         (format!("{good}\nflash_attn = \"maybe\"\n"), "flash_attn"),
         (
+            format!("{good}\nport = 9001\nreplace = \"blue-green\"\n"),
+            "blue-green",
+        ),
+        (format!("{good}\nreplace = \"sometimes\"\n"), "sometimes"),
+        (format!("{good}\npriority = \"high\"\n"), "priority"),
+        (format!("{good}\nembeddings = \"yes\"\n"), "embeddings"),
+        (format!("{good}\n[select]\ntier = \"fast\"\n"), "[[select]]"),
+        (format!("{good}\n[[select]]\ntier = \"slow\"\n"), "slow"),
+        (format!("{good}\n[[select]]\nlimit = 0\n"), "limit"),
+        (format!("{good}\n[[select]]\npattern = [1]\n"), "pattern"),
+        (
+            format!("{good}\n[[select]]\nmodel = \"alpha.gguf\"\n"),
+            "[servers.NAME]",
+        ),
+        (format!("{good}\n[[select]]\nkind = \"chats\"\n"), "chats"),
+        (
+            format!("[defaults]\nreplace = \"blue-green\"\n{good}\nport = 9001\n"),
+            "[defaults]",
+        ),
+        (
             format!("{good}\nunknown_one = 1\nunknown_two = 2\n"),
             "unknown_two",
         ),
@@ -172,6 +192,75 @@ async fn r20_a_broken_profile_changes_nothing_and_tells_every_place() {
         })
         .await;
     assert_eq!(pids(&fleet.all_ready(2).await), pids(&before));
+}
+
+/// R20, for the other file of the transaction.
+#[tokio::test]
+async fn r20_a_broken_magid_toml_changes_nothing_and_tells_every_place() {
+    let (mut fleet, before) = fleet(&["alpha", "beta"]).await;
+    let good = std::fs::read_to_string(fleet.config_path()).unwrap();
+    // A change of the profile that waits for it is not applied in part.
+    let profile_text = profile(&fleet);
+    let broken = [
+        ("memory.ram = \"lots\"", "lots"),
+        ("memory.vram = { CUDA0 = -1 }", "-1"),
+        ("memory.vram = \"none\"", "none"),
+        ("memory.max_loaded = -1", "-1"),
+        ("memory.rom = 1", "ram"),
+        ("reload.on_failure = \"retry\"", "retry"),
+        ("reload = 1", "reload"),
+        ("models.tiers.slow = 1", "slow"),
+        ("models.scan_path = []", "scan_paths"),
+        ("restart.max_failures = \"few\"", "max_failures"),
+        ("[restart", "]"),
+    ];
+    let place = |line: &str| line.contains("magid.toml:");
+    for (line, told) in broken {
+        fleet.save_text(&format!("{profile_text}priority = 3\nctx_size = 512\n"));
+        std::fs::write(fleet.config_path(), format!("{good}\n{line}\n")).unwrap();
+        let refused = fleet.magictl(&["reload"]).await.expect_code(78);
+        assert!(refused.stderr.contains(told), "{line}\n{refused:?}");
+        assert!(refused.stderr.lines().any(place), "{line}\n{refused:?}");
+        let status = fleet.status().await;
+        assert_eq!(status.config.unwrap().state(), ConfigState::Invalid);
+        assert_eq!(pids(&fleet.all_ready(2).await), pids(&before), "{line}");
+        fleet.save_text(&profile_text);
+    }
+    std::fs::write(fleet.config_path(), good).unwrap();
+    fleet
+        .wait_status("the mended file is applied", |status| {
+            status.config.as_ref().unwrap().state() == ConfigState::Applied
+        })
+        .await;
+    assert_eq!(pids(&fleet.all_ready(2).await), pids(&before));
+}
+
+/// R21: what is no part of a process, and another way to say the same, restarts nothing.
+#[tokio::test]
+async fn r21_live_keys_and_equal_expansions_restart_nothing() {
+    let mut fleet = Fleet::new();
+    fleet.make_model("alpha");
+    fleet.make_model("beta");
+    let select = "[[select]]\npattern = \"*\"\nautostart = true\n";
+    fleet.save_text(select);
+    fleet.start().await;
+    let before = fleet.all_ready(2).await;
+    let edits = [
+        format!("# all of them\n{select}priority = 7\n"),
+        format!("{select}replace = \"drain-restart\"\n"),
+        "[defaults]\nautostart = true\n[[select]]\npattern = [\"beta\", \"alpha\"]\n".to_owned(),
+        "[[select]]\npattern = \"a*\"\nautostart = true\n\
+         [[select]]\nautostart = true\npattern = \"b*\"\n"
+            .to_owned(),
+        "[servers.alpha]\nmodel = \"alpha\"\n[servers.beta]\nmodel = \"beta.gguf\"\n".to_owned(),
+        format!("{select}limit = 2\n"),
+    ];
+    for edit in edits {
+        fleet.save_text(&edit);
+        fleet.magictl(&["reload"]).await.expect_code(0);
+        let after = fleet.all_ready(2).await;
+        assert_eq!(pids(&after), pids(&before), "{edit}");
+    }
 }
 
 #[tokio::test]

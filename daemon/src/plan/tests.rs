@@ -63,7 +63,14 @@ fn moving_a_definition_to_another_line_is_no_edit() {
 fn each_edit_does_what_the_design_says() {
     use StepAction::{Live, Replace};
     type Edit = fn(&mut Definition);
-    let table: [(Edit, StepAction, &str); 11] = [
+    let table: [(Edit, StepAction, &str); 14] = [
+        (|d| d.priority = 10, Live, "priority: 0 -> 10"),
+        (
+            |d| d.replace = crate::plan::Replace::DrainRestart,
+            Live,
+            "replace: auto -> drain-restart",
+        ),
+        (|d| d.autostart = false, Live, "autostart: true -> false"),
         (
             |d| d.aliases.push(crate::name::Alias::new("x").unwrap()),
             Live,
@@ -162,7 +169,38 @@ fn turning_autostart_on_starts_a_server_that_nobody_stopped() {
     );
 }
 
+/// An edit of what is no part of a process.
+fn live_edits() -> impl Strategy<Value = fn(&mut Definition)> {
+    let edits: [fn(&mut Definition); 7] = [
+        |_| {},
+        |d| d.priority -= 3,
+        |d| d.replace = Replace::DrainRestart,
+        |d| d.aliases.push(crate::name::Alias::new("x/y").unwrap()),
+        |d| d.policy.restart.max_failures += 1,
+        |d| d.policy.drain_timeout *= 2,
+        |d| d.defined_at = "q.toml:7".to_owned(),
+    ];
+    prop::sample::select(edits.to_vec())
+}
+
 proptest! {
+    /// R21: whatever is said anew about servers that run, as long as it does not reach a process.
+    #[test]
+    fn nothing_is_replaced_for_what_reaches_no_process(edits in prop::collection::vec(live_edits(), 0..8), port in prop::option::of(1..u16::MAX)) {
+        let old = definition("a");
+        let mut new = old.clone();
+        for edit in &edits {
+            edit(&mut new);
+        }
+        let step = one_step(&old, &new, port, true);
+        prop_assert!(!step.action.touches_a_process());
+        let same = Definition { defined_at: old.defined_at.clone(), ..new.clone() } == old;
+        prop_assert_eq!(step.action == StepAction::Keep, same);
+        // And back again.
+        let back = one_step(&new, &old, port, true);
+        prop_assert_eq!(back.action, step.action);
+    }
+
     /// R21: exactly the changed servers are replaced.
     #[test]
     fn exactly_the_changed_servers_are_replaced(names in proptest::collection::btree_set("[a-z]{1,6}", 1..20), pick: prop::sample::Index) {

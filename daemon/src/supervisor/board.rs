@@ -181,3 +181,75 @@ impl Default for Board {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::{Policy, State};
+    use crate::supervisor::server::undefined;
+
+    fn row(seat: &str, incarnation: u64) -> Row {
+        let seat = Seat::parse(seat).unwrap();
+        Row {
+            definition: Arc::new(undefined(&seat.server)),
+            seat,
+            view: State::new(Policy::default(), incarnation, 0).view(),
+            state_since: Timestamp::UNIX_EPOCH,
+            pid: None,
+            incarnation: Some(incarnation),
+            endpoint: None,
+            restarts: 0,
+            ready_since: None,
+            next_try: None,
+            last_exit: None,
+            load_percent: None,
+            engine: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn shown(board: &Board) -> Option<u64> {
+        board.row(&ServerName::new("a").unwrap())?.incarnation
+    }
+
+    #[test]
+    fn a_server_is_shown_by_the_seat_that_serves() {
+        let board = Board::new();
+        let [first, second] = ["a", "a~1"].map(|seat| Seat::parse(seat).unwrap());
+        board.publish(row("a", 1));
+        board.publish(row("a~1", 2));
+        assert_eq!(shown(&board), Some(1));
+        board.promote(&second);
+        board.publish(row("a", 1));
+        assert_eq!(shown(&board), Some(2));
+        board.leave(&first);
+        assert!(board.aside(&first).is_none());
+        assert_eq!(shown(&board), Some(2));
+    }
+
+    #[test]
+    fn what_is_left_of_a_server_that_is_gone_leaves_the_board_with_it() {
+        let board = Board::new();
+        let [first, second] = ["a", "a~1"].map(|seat| Seat::parse(seat).unwrap());
+        board.publish(row("a", 1));
+        board.publish(row("a~1", 2));
+        board.promote(&second);
+        board.remove(&second.server);
+        assert_eq!(shown(&board), None);
+        // The predecessor is still on its way out.
+        board.publish(row("a", 1));
+        assert_eq!(shown(&board), Some(1));
+        // And the server comes back meanwhile, in a seat that is free.
+        board.promote(&second);
+        board.publish(row("a~1", 3));
+        assert_eq!(shown(&board), Some(3));
+        board.publish(row("a", 1));
+        assert_eq!(shown(&board), Some(3));
+        board.leave(&first);
+        board.remove(&second.server);
+        board.publish(row("a", 1));
+        board.leave(&first);
+        assert_eq!(shown(&board), None);
+        assert!(board.read().alive().is_empty());
+    }
+}
