@@ -1,8 +1,11 @@
 //! `ModelService`.
 
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use magi_proto::v1;
 use magi_proto::v1::model_service_server::ModelService;
 use tonic::{Code, Request, Response, Status};
@@ -24,7 +27,6 @@ impl ModelService for Api {
         let request = request.into_inner();
         let tier = tier_asked(request.tier)?;
         let snapshot = self.registry.snapshot();
-        let fleet = self.context.board.read();
         let is_meant = |model: &&Arc<Model>| {
             tier.is_none_or(|tier| model.tier() == tier)
                 && (!request.only_enabled || model.enabled())
@@ -32,10 +34,12 @@ impl ModelService for Api {
         let models = snapshot.models.values().filter(is_meant);
         let models: Vec<&Model> = models.map(|model| &**model).collect();
         let needs = self.needs_of_models(&models).await;
+        let fleet = self.context.board.read();
+        let users = Users::of(&fleet);
         let models = models.iter().zip(&needs);
         Ok(Response::new(v1::ListModelsResponse {
             models: models
-                .map(|(model, need)| told(model, need, &fleet))
+                .map(|(model, need)| told(model, snapshot.last_seen(model), need, &users))
                 .collect(),
             scanned_at: snapshot.scanned_at.map(convert::timestamp),
             problems: snapshot.problems.clone(),
@@ -110,7 +114,7 @@ impl ModelService for Api {
         peer::log(&request, "a model to be forgotten");
         let name = request.into_inner().model;
         let model = known(&self.registry.snapshot(), &name)?;
-        let servers = servers_of(&model, &self.context.board.read());
+        let servers = Users::of(&self.context.board.read()).of_model(&model);
         if !servers.is_empty() {
             return Err(errors::status(
                 Code::FailedPrecondition,
@@ -136,14 +140,21 @@ impl ModelService for Api {
 impl Api {
     async fn model(&self, model: &Model) -> v1::Model {
         let needs = self.needs_of_models(&[model]).await;
+        let last_seen = self.registry.snapshot().last_seen(model);
         let fleet = self.context.board.read();
-        needs
-            .first()
-            .map_or_else(v1::Model::default, |need| told(model, need, &fleet))
+        let users = Users::of(&fleet);
+        needs.first().map_or_else(v1::Model::default, |need| {
+            told(model, last_seen, need, &users)
+        })
     }
 }
 
-fn told(model: &Model, need: &Demand, fleet: &Fleet) -> v1::Model {
+fn told(
+    model: &Model,
+    last_seen: Option<Timestamp>,
+    need: &Demand,
+    users: &Users<'_>,
+) -> v1::Model {
     let facts = &model.facts;
     let unavailable_because = match &model.availability {
         Availability::Available => String::new(),
@@ -174,10 +185,10 @@ fn told(model: &Model, need: &Demand, fleet: &Fleet) -> v1::Model {
         guesses: guesses(model),
         overridden: overridden(model),
         first_seen: Some(convert::timestamp(model.first_seen)),
-        last_seen: Some(convert::timestamp(model.last_seen)),
+        last_seen: last_seen.map(convert::timestamp),
         available: model.is_available(),
         unavailable_because,
-        servers: servers_of(model, fleet),
+        servers: users.of_model(model),
     }
 }
 
@@ -207,18 +218,35 @@ fn overridden(model: &Model) -> Vec<String> {
     said.map(|(fact, _)| fact.to_owned()).collect()
 }
 
-/// The servers of the active profile that are defined with a model.
-fn servers_of(model: &Model, fleet: &Fleet) -> Vec<String> {
-    let rows = fleet.rows.values().map(|(_, row)| &row.definition);
-    let with_model = rows.filter(|server| {
-        let meant = &server.launch.model;
-        meant.id.as_deref() == Some(model.id.as_str())
-            || meant
-                .file
-                .as_ref()
-                .is_ok_and(|file| model.files.contains(file))
-    });
-    with_model.map(|server| server.name.to_string()).collect()
+/// The servers of the active profile by their models: there may be many of both.
+struct Users<'a> {
+    by_id: HashMap<&'a str, Vec<&'a str>>,
+    by_file: HashMap<&'a OsStr, Vec<&'a str>>,
+}
+
+impl<'a> Users<'a> {
+    fn of(fleet: &'a Fleet) -> Self {
+        let (mut by_id, mut by_file) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        for (_, row) in fleet.rows.values() {
+            let (server, meant) = (row.definition.name.as_str(), &row.definition.launch.model);
+            if let Some(id) = &meant.id {
+                by_id.entry(id.as_str()).or_default().push(server);
+            }
+            if let Ok(file) = &meant.file {
+                by_file.entry(file.as_os_str()).or_default().push(server);
+            }
+        }
+        Self { by_id, by_file }
+    }
+
+    /// The servers that are defined with a model.
+    fn of_model(&self, model: &Model) -> Vec<String> {
+        let by_id = self.by_id.get(model.id.as_str()).into_iter();
+        let files = model.files.iter();
+        let by_file = files.filter_map(|file| self.by_file.get(file.as_os_str()));
+        let servers: BTreeSet<_> = by_id.chain(by_file).flatten().collect();
+        servers.into_iter().map(ToString::to_string).collect()
+    }
 }
 
 /// The model of the registry that somebody means.

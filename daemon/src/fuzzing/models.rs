@@ -1,6 +1,7 @@
 //! The headers of model files.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use crate::gguf::{self, Facts, GgufError};
 
@@ -45,10 +46,11 @@ fn assert_can_be_kept(facts: &Facts, data: &[u8]) {
 }
 
 fn assert_can_be_grouped(facts: &Facts) {
+    let facts = Arc::new(facts.clone());
     let files = [
-        ("a-00001-of-00002.gguf", facts),
-        ("a-00002-of-00002.gguf", facts),
-        ("mmproj-a.gguf", facts),
+        ("a-00001-of-00002.gguf", &facts),
+        ("a-00002-of-00002.gguf", &facts),
+        ("mmproj-a.gguf", &facts),
     ];
     let grouped = gguf::group(&files);
     for model in &grouped.models {

@@ -1,6 +1,7 @@
 //! Which files of a folder make a model: all shards together, and the projector with its model.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::facts::{Basis, Facts, Guess, Kind, Role, Split};
 use super::file_name::ShardName;
@@ -27,7 +28,7 @@ pub struct Group {
     /// Its projector.
     pub projector: Option<usize>,
     /// What is known of it as a whole.
-    pub facts: Facts,
+    pub facts: Arc<Facts>,
 }
 
 /// A file that cannot be used.
@@ -78,7 +79,7 @@ pub enum GroupError {
 }
 
 /// Makes models of the files of one folder, given by their names.
-pub fn group(files: &[(&str, &Facts)]) -> Grouped {
+pub fn group(files: &[(&str, &Arc<Facts>)]) -> Grouped {
     let mut grouped = Grouped::default();
     let by_name: HashMap<_, _> = (0..files.len()).map(|at| (files[at].0, at)).collect();
     for (at, (_, facts)) in files.iter().enumerate() {
@@ -97,7 +98,7 @@ pub fn group(files: &[(&str, &Facts)]) -> Grouped {
 
 /// The model whose only file or first shard is at `first`.
 fn whole(
-    files: &[(&str, &Facts)],
+    files: &[(&str, &Arc<Facts>)],
     by_name: &HashMap<&str, usize>,
     first: usize,
 ) -> Result<Group, GroupError> {
@@ -111,7 +112,7 @@ fn whole(
         .collect();
     let mut facts = facts.clone();
     for (_, shard) in shards {
-        add(&mut facts, shard);
+        add(Arc::make_mut(&mut facts), shard);
     }
     Ok(Group {
         files,
@@ -122,11 +123,11 @@ fn whole(
 
 /// All shards but the first, which is called `name`.
 fn shards<'a>(
-    files: &[(&str, &'a Facts)],
+    files: &[(&str, &'a Arc<Facts>)],
     by_name: &HashMap<&str, usize>,
     name: &str,
     split: Split,
-) -> Result<Vec<(usize, &'a Facts)>, GroupError> {
+) -> Result<Vec<(usize, &'a Arc<Facts>)>, GroupError> {
     let name = shard_name(name, split)?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for number in 2..=split.count {
@@ -161,7 +162,7 @@ fn shard_name(name: &str, split: Split) -> Result<ShardName<'_>, GroupError> {
 }
 
 /// Shards without a first one: one problem for all of a model.
-fn orphans(files: &[(&str, &Facts)], by_name: &HashMap<&str, usize>) -> Vec<Problem> {
+fn orphans(files: &[(&str, &Arc<Facts>)], by_name: &HashMap<&str, usize>) -> Vec<Problem> {
     let mut misnamed = Vec::new();
     let mut without_first = BTreeMap::new();
     for (file, (name, facts)) in files.iter().enumerate() {
@@ -210,7 +211,7 @@ impl Group {
     pub(super) fn join(&mut self, projector: usize, facts: &Facts, basis: Basis) {
         self.projector = Some(projector);
         if self.facts.kind.value == Kind::Chat && facts.kind.value == Kind::Vision {
-            self.facts.kind = Guess {
+            Arc::make_mut(&mut self.facts).kind = Guess {
                 value: Kind::Vision,
                 basis,
             };

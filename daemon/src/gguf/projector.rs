@@ -5,6 +5,7 @@
 //! of several models that it could belong to, those that agree in that go first.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::facts::{Basis, Facts, Kind, Role};
 use super::file_name::own_words;
@@ -23,7 +24,7 @@ struct Projector<'a> {
 }
 
 /// Gives each model of a folder its projector.
-pub(super) fn projectors(files: &[(&str, &Facts)], grouped: &mut Grouped) {
+pub(super) fn projectors(files: &[(&str, &Arc<Facts>)], grouped: &mut Grouped) {
     let projectors: Vec<_> = files.iter().enumerate().filter_map(Projector::of).collect();
     if projectors.is_empty() {
         return;
@@ -60,7 +61,7 @@ pub(super) fn projectors(files: &[(&str, &Facts)], grouped: &mut Grouped) {
 }
 
 impl<'a> Projector<'a> {
-    fn of((file, &(name, facts)): (usize, &(&'a str, &'a Facts))) -> Option<Self> {
+    fn of((file, &(name, facts)): (usize, &(&'a str, &'a Arc<Facts>))) -> Option<Self> {
         (facts.role == Role::Projector).then(|| Self {
             file,
             name,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ pub struct Inputs {
     /// The files of the model, the first shard first.
     pub model: Vec<PathBuf>,
     /// What the header of the model says, if it could be read.
-    pub facts: Option<Facts>,
+    pub facts: Option<Arc<Facts>>,
     /// The projector that is loaded with it. It may be named in `arguments` as well.
     pub projector: Option<PathBuf>,
     /// The arguments of llama-server.
@@ -115,7 +116,7 @@ impl Assessed {
             Some(facts) => {
                 let facts = Facts {
                     tensor_bytes: self.beside.tensors,
-                    ..facts.clone()
+                    ..(**facts).clone()
                 };
                 estimate(&facts, &self.model_use, devices)
             }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -42,7 +43,7 @@ pub(super) struct SeenModel {
     pub(super) mmproj: Option<PathBuf>,
     pub(super) size_bytes: u64,
     pub(super) modified: Timestamp,
-    pub(super) facts: Facts,
+    pub(super) facts: Arc<Facts>,
 }
 
 /// Makes models of what was seen. `is_known` says of a path that a model has it.
@@ -55,7 +56,7 @@ pub(super) fn choose(looks: &[Look], is_known: impl Fn(&Path) -> bool) -> Sighti
     for file in files {
         match &file.header {
             Header::Facts(facts) => {
-                usable.push((file, &**facts));
+                usable.push((file, facts));
                 let why = group::no_model(facts.role);
                 sighting.leave(file, why.map(Left::Part));
             }
@@ -100,7 +101,7 @@ impl Sighting {
         }
     }
 
-    fn add(&mut self, files: &[&SeenFile], mmproj: Option<&SeenFile>, facts: Facts) {
+    fn add(&mut self, files: &[&SeenFile], mmproj: Option<&SeenFile>, facts: Arc<Facts>) {
         let Some(first) = files.first() else {
             return;
         };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::gguf::{self, Facts, Role};
 
@@ -22,11 +23,11 @@ pub(super) struct Parts {
     pub(super) files: Vec<usize>,
     pub(super) mmproj: Option<usize>,
     /// What is known of it as a whole.
-    pub(super) facts: Facts,
+    pub(super) facts: Arc<Facts>,
 }
 
 /// Joins files whose headers are known.
-pub(super) fn join(files: &[(&Path, &Facts)]) -> Joined {
+pub(super) fn join(files: &[(&Path, &Arc<Facts>)]) -> Joined {
     // As text: paths are compared part by part, which takes long.
     let mut folders: HashMap<&OsStr, Vec<usize>> = HashMap::new();
     for (at, (path, _)) in files.iter().enumerate() {
@@ -42,7 +43,7 @@ pub(super) fn join(files: &[(&Path, &Facts)]) -> Joined {
 
 impl Joined {
     /// Adds those files that are in one folder.
-    fn add(&mut self, folder: &[usize], files: &[(&Path, &Facts)]) {
+    fn add(&mut self, folder: &[usize], files: &[(&Path, &Arc<Facts>)]) {
         let named = folder.iter().filter_map(|&at| {
             let (path, facts) = files[at];
             Some((at, path.file_name()?.to_str()?, facts))

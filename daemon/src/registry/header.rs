@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 
@@ -23,8 +24,8 @@ pub(super) fn read(path: &Path) -> Result<Facts, String> {
 /// # Errors
 ///
 /// Says why it is no model, as the end of a sentence: "cannot use FILE: …".
-pub fn facts_of(path: &Path) -> Result<Facts, String> {
-    let facts = read(path)?;
+pub fn facts_of(path: &Path) -> Result<Arc<Facts>, String> {
+    let facts = Arc::new(read(path)?);
     if facts.split.is_none() {
         return match group::no_model(facts.role) {
             Some(why) => Err(why.to_owned()),
@@ -34,7 +35,7 @@ pub fn facts_of(path: &Path) -> Result<Facts, String> {
     let mut files = vec![(path.to_path_buf(), facts)];
     for shard in shards(path).map_err(|error| error.to_string())? {
         if shard != path {
-            let facts = read(&shard)?;
+            let facts = Arc::new(read(&shard)?);
             files.push((shard, facts));
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Input<'a> {
     pub(super) chosen: &'a BTreeMap<PathBuf, ModelId>,
     /// What makes a tier.
     pub(super) tiers: &'a TierRule,
+    /// When the scan before ended. None: there was none.
+    pub(super) scanned_at: Option<Timestamp>,
     /// When the scan ended.
     pub(super) now: Timestamp,
 }
@@ -206,7 +208,7 @@ impl Merge<'_> {
 
     /// A model that was seen.
     fn meet(&mut self, known: &Arc<Model>, path: PathBuf, seen: SeenModel) {
-        let mut now = Model {
+        let now = Model {
             guessed_tier: guessed_tier(&seen.facts, self.input.tiers),
             path,
             files: seen.files,
@@ -214,27 +216,26 @@ impl Merge<'_> {
             size_bytes: seen.size_bytes,
             modified: seen.modified,
             facts: seen.facts,
-            last_seen: known.last_seen,
+            last_seen: None,
             availability: Availability::Available,
             id: known.id.clone(),
             overrides: known.overrides.clone(),
             first_seen: known.first_seen,
         };
-        if now != **known {
-            self.merged.is_news = true;
-            let report = &mut self.merged.report;
-            match known.is_available() {
-                true => report.changed.push(now.id.clone()),
-                false => report.added.push(now.id.clone()),
-            }
+        if now == **known {
+            return self.keep(known.clone());
         }
-        now.last_seen = self.input.now;
-        self.keep(now);
+        self.merged.is_news = true;
+        let report = &mut self.merged.report;
+        match known.is_available() {
+            true => report.changed.push(now.id.clone()),
+            false => report.added.push(now.id.clone()),
+        }
+        self.keep(Arc::new(now));
     }
 
-    fn keep(&mut self, model: Model) {
-        let id = model.id.clone();
-        self.merged.models.insert(id, Arc::new(model));
+    fn keep(&mut self, model: Arc<Model>) {
+        self.merged.models.insert(model.id.clone(), model);
     }
 
     /// A model that was not seen.
@@ -247,7 +248,8 @@ impl Merge<'_> {
             }
             Absence::Gone(reason) => {
                 let was_gone = known.availability == Availability::Unavailable(reason.clone());
-                let missed_for = self.input.now.duration_since(known.last_seen);
+                let last_seen = known.last_seen.unwrap_or(known.first_seen);
+                let missed_for = self.input.now.duration_since(last_seen);
                 let may_come_back = reason == GONE && missed_for < FORGOTTEN_AFTER;
                 if was_gone && !may_come_back && known.overrides.is_empty() {
                     self.merged.is_news = true;
@@ -258,18 +260,17 @@ impl Merge<'_> {
         };
         let availability = Availability::Unavailable(reason);
         if known.availability == availability {
-            self.merged.models.insert(known.id.clone(), known.clone());
-            return;
+            return self.keep(known.clone());
         }
         self.merged.is_news = true;
         if known.is_available() {
             self.merged.report.removed.push(known.id.clone());
         }
-        let model = Model {
+        self.keep(Arc::new(Model {
             availability,
+            last_seen: known.last_seen.or(self.input.scanned_at),
             ..(**known).clone()
-        };
-        self.merged.models.insert(known.id.clone(), Arc::new(model));
+        }));
     }
 
     fn add_new(&mut self) {
@@ -298,7 +299,7 @@ impl Merge<'_> {
                 facts: seen.facts,
                 overrides: Overrides::default(),
                 first_seen: self.input.now,
-                last_seen: self.input.now,
+                last_seen: None,
                 availability: Availability::Available,
             };
             self.merged.is_news = true;

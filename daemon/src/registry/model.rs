@@ -34,15 +34,15 @@ pub struct Model {
     /// When the newest of its files was last written, the projector included.
     pub modified: Timestamp,
     /// What its headers say.
-    pub facts: Facts,
+    pub facts: Arc<Facts>,
     /// The tier that the rule gives it.
     pub guessed_tier: Tier,
     /// What the user says instead.
     pub overrides: Overrides,
     /// When it was first found.
     pub first_seen: Timestamp,
-    /// When it was last found.
-    pub last_seen: Timestamp,
+    /// When it was last found. None of one that is there: the last scan found it.
+    pub last_seen: Option<Timestamp>,
     /// Whether it can be served now.
     pub availability: Availability,
 }
@@ -187,6 +187,13 @@ impl Model {
     /// Whether its files are there.
     pub fn is_available(&self) -> bool {
         self.availability == Availability::Available
+    }
+}
+
+impl Snapshot {
+    /// When a model was last found. None before the first scan.
+    pub fn last_seen(&self, model: &Model) -> Option<Timestamp> {
+        model.last_seen.or(self.scanned_at)
     }
 }
 

@@ -18,7 +18,7 @@ use super::admission::Admission;
 use super::choose::choose;
 use super::find::{Found, NotFound};
 use super::handle::{QUEUE, RegistryConfig, RegistryError, RegistryHandle, Request, Wanted};
-use super::look::{Header, Look};
+use super::look::{Header, Look, SeenFile};
 use super::merge::{Input, Merged, Models, merge};
 use super::model::{Model, OverridesChange, ScanReport, Snapshot};
 use super::problems::problems;
@@ -210,6 +210,7 @@ impl Owner {
             excluded: &self.excluded,
             chosen: &chosen,
             tiers: &self.config.borrow().tiers,
+            scanned_at: snapshot.scanned_at,
             now: Timestamp::now(),
         });
         let has_new_folders = self.watches.follow(&scanned.looks);
@@ -248,8 +249,8 @@ impl Owner {
     /// Remembers and publishes what a scan brought. Returns the number of the newest state to be
     /// written.
     fn keep(&mut self, scanned: Scanned, merged: Merged, report: &ScanReport) -> u64 {
-        let known = Arc::new(self.known_files(&scanned.looks, &merged.models));
-        let has_new_files = known != self.earlier.known;
+        let known = self.known_files(&scanned.looks, &merged.models);
+        let has_new_files = !Arc::ptr_eq(&known, &self.earlier.known);
         self.excluded = merged.excluded;
         self.earlier = Arc::new(Earlier {
             known,
@@ -271,10 +272,20 @@ impl Owner {
         }
     }
 
-    /// What is known of files now: of those that were seen, and of those of models that were not.
-    fn known_files(&self, looks: &[Look], models: &Models) -> HashMap<PathBuf, KnownFile> {
+    /// What is known of files now: of those that were seen, and of those of models that were not. If that
+    /// is what was known, it is not made anew.
+    fn known_files(&self, looks: &[Look], models: &Models) -> Arc<HashMap<PathBuf, KnownFile>> {
+        let files = || looks.iter().flat_map(|look| &look.files);
+        let is_known = |file: &SeenFile| {
+            let known = self.earlier.known.get(&file.path);
+            known.is_some_and(|known| known.is(file))
+        };
+        let all_there = models.values().all(|model| model.is_available());
+        if all_there && files().count() == self.earlier.known.len() && files().all(is_known) {
+            return self.earlier.known.clone();
+        }
         let mut known = HashMap::new();
-        for file in looks.iter().flat_map(|look| &look.files) {
+        for file in files() {
             let header = match &file.header {
                 Header::Facts(facts) => Ok(facts.clone()),
                 Header::Broken(why) => Err(why.clone()),
@@ -297,7 +308,7 @@ impl Owner {
                 }
             }
         }
-        known
+        Arc::new(known)
     }
 
     fn publish(&mut self, models: Models, scanned_at: Option<Timestamp>, is_news: bool) {

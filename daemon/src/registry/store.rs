@@ -57,7 +57,7 @@ struct ModelText<'a> {
     parameters: u64,
     overrides: &'a Overrides,
     first_seen: Timestamp,
-    last_seen: Timestamp,
+    last_seen: Option<Timestamp>,
     unavailable: Option<&'a str>,
 }
 
@@ -83,7 +83,7 @@ struct ModelRead {
     modified: Timestamp,
     overrides: Overrides,
     first_seen: Timestamp,
-    last_seen: Timestamp,
+    last_seen: Option<Timestamp>,
     unavailable: Option<String>,
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn write_to(out: &mut dyn Write, stored: &Stored) -> io::Result<()> {
     write!(out, "  \"models\": [")?;
     for (number, model) in stored.models.values().enumerate() {
         out.write_all(if number == 0 { b"" } else { b"," })?;
-        let text = serde_json::to_string_pretty(&ModelText::of(model))?;
+        let text = serde_json::to_string_pretty(&ModelText::of(model, stored.scanned_at))?;
         for line in text.lines() {
             write!(out, "\n    {line}")?;
         }
@@ -148,7 +148,7 @@ pub(crate) fn write_to(out: &mut dyn Write, stored: &Stored) -> io::Result<()> {
     section(
         out,
         "facts",
-        models().map(|model| (&model.id, &model.facts)),
+        models().map(|model| (&model.id, &*model.facts)),
     )?;
     let of_models: HashMap<_, _> = models().map(|model| (&model.path, &model.facts)).collect();
     let mut files: Vec<_> = stored.files.iter().collect();
@@ -212,7 +212,7 @@ pub(crate) fn parse(text: &str, tiers: &TierRule) -> Result<Stored, Fault> {
 }
 
 impl<'a> ModelText<'a> {
-    fn of(model: &'a Model) -> Self {
+    fn of(model: &'a Model, scanned_at: Option<Timestamp>) -> Self {
         Self {
             id: &model.id,
             path: &model.path,
@@ -230,7 +230,7 @@ impl<'a> ModelText<'a> {
             parameters: model.facts.parameters,
             overrides: &model.overrides,
             first_seen: model.first_seen,
-            last_seen: model.last_seen,
+            last_seen: model.last_seen.or(scanned_at),
             unavailable: match &model.availability {
                 Availability::Available => None,
                 Availability::Unavailable(why) => Some(why),
@@ -244,7 +244,7 @@ impl ModelRead {
         let availability = self.unavailable;
         Model {
             guessed_tier: guessed_tier(&facts, tiers),
-            facts,
+            facts: Arc::new(facts),
             id: self.id,
             files: match self.files {
                 Some(files) if files.len() > 1 => files,
@@ -256,29 +256,31 @@ impl ModelRead {
             modified: self.modified,
             overrides: self.overrides,
             first_seen: self.first_seen,
-            last_seen: self.last_seen,
+            last_seen: self.last_seen.filter(|_| availability.is_some()),
             availability: availability.map_or(Availability::Available, Availability::Unavailable),
         }
     }
 }
 
 impl FileText {
-    fn of(file: &KnownFile, of_model: Option<&Facts>) -> Self {
-        let facts = file.header.as_deref().ok();
+    fn of(file: &KnownFile, of_model: Option<&Arc<Facts>>) -> Self {
+        let facts = file.header.as_ref().ok();
         Self {
             size: file.stamp.size,
             modified: file.stamp.modified,
             device: file.device,
-            facts: facts.filter(|_| facts != of_model).cloned(),
+            facts: facts
+                .filter(|_| facts != of_model)
+                .map(|facts| (**facts).clone()),
             problem: file.header.as_ref().err().cloned(),
         }
     }
 
-    fn known(self, of_model: Option<&Facts>) -> Result<KnownFile, Fault> {
+    fn known(self, of_model: Option<&Arc<Facts>>) -> Result<KnownFile, Fault> {
         let header = match (self.facts, self.problem, of_model) {
             (Some(facts), None, _) => Ok(Arc::new(facts)),
             (None, Some(problem), _) => Err(problem),
-            (None, None, Some(facts)) => Ok(Arc::new(facts.clone())),
+            (None, None, Some(facts)) => Ok(facts.clone()),
             (None, None, None) | (Some(_), Some(_), _) => {
                 return Err(Fault::Broken("a file has facts or a problem".to_owned()));
             }

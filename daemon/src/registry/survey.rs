@@ -44,6 +44,7 @@ pub fn survey(config: &RegistryConfig) -> Snapshot {
         excluded: &stored.excluded,
         chosen: &BTreeMap::new(),
         tiers: &config.tiers,
+        scanned_at: stored.scanned_at,
         now: now.wall,
     });
     Snapshot {

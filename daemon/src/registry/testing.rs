@@ -43,11 +43,11 @@ pub(super) fn model(id: &str, path: &str) -> Model {
         mmproj: None,
         size_bytes: 1000,
         modified: Timestamp::UNIX_EPOCH,
-        facts: facts(1000),
+        facts: Arc::new(facts(1000)),
         guessed_tier: Tier::Fast,
         overrides: Overrides::default(),
         first_seen: Timestamp::UNIX_EPOCH,
-        last_seen: Timestamp::UNIX_EPOCH,
+        last_seen: None,
         availability: Availability::Available,
     }
 }

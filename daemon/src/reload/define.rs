@@ -94,7 +94,7 @@ fn known(written: &str, model: &registry::Model) -> Model {
         file,
         shards: model.files.iter().skip(1).cloned().collect(),
         identity,
-        facts: Some(Arc::new(model.facts.clone())),
+        facts: Some(model.facts.clone()),
     }
 }
 
@@ -108,7 +108,7 @@ fn by_path(written: &str, path: PathBuf) -> Model {
     let facts = facts.and_then(|path| registry::facts_of(path).ok());
     Model {
         identity: identity(&path),
-        facts: facts.map(Arc::new),
+        facts,
         file,
         ..Model::missing(written, "")
     }

@@ -19,7 +19,7 @@ fn projector(embedding: u32, kind: u32) -> Gguf {
 fn grouped(files: &[(&str, Gguf)]) -> Grouped {
     let facts: Vec<_> = files
         .iter()
-        .map(|(name, file)| (*name, called(name, file)))
+        .map(|(name, file)| (*name, std::sync::Arc::new(called(name, file))))
         .collect();
     let given: Vec<_> = facts.iter().map(|(name, facts)| (*name, facts)).collect();
     group(&given)
@@ -53,7 +53,7 @@ fn a_file_is_a_model_and_what_is_none_is_left_out() {
         .map(|model| &model.files[..])
         .collect();
     assert_eq!(found, [[0], [3]]);
-    assert_eq!(grouped.models[0].facts, facts(&llama()));
+    assert_eq!(*grouped.models[0].facts, facts(&llama()));
     assert_eq!(grouped.problems, []);
 }
 

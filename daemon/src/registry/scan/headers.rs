@@ -42,6 +42,18 @@ pub(in super::super) struct KnownFile {
     pub(in super::super) header: Result<Arc<crate::gguf::Facts>, String>,
 }
 
+impl KnownFile {
+    /// Whether a file that is seen is this one, as it was.
+    pub(in super::super) fn is(&self, file: &SeenFile) -> bool {
+        let header = match (&self.header, &file.header) {
+            (Ok(known), Header::Facts(facts)) => Arc::ptr_eq(known, facts),
+            (Err(known), Header::Broken(why)) => known == why,
+            (Ok(_) | Err(_), Header::Facts(_) | Header::Broken(_) | Header::Unsettled) => false,
+        };
+        header && self.stamp == file.stamp && self.device == file.place.device
+    }
+}
+
 /// A file that somebody seems to be writing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) struct Settling {

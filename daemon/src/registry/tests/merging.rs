@@ -116,7 +116,7 @@ impl Moment {
                         mmproj: None,
                         size_bytes: *parameters,
                         modified: Timestamp::UNIX_EPOCH,
-                        facts: facts(*parameters),
+                        facts: Arc::new(facts(*parameters)),
                     };
                     sighting.models.insert(path.clone(), model);
                 }
@@ -134,6 +134,7 @@ impl Moment {
             excluded: &BTreeSet::new(),
             chosen: &BTreeMap::new(),
             tiers: &TierRule::default(),
+            scanned_at: Some(Timestamp::new(second - 1, 0).unwrap()),
             now: Timestamp::new(second, 0).unwrap(),
         })
     }

@@ -275,7 +275,8 @@ async fn a_scan_that_finds_everything_as_it_was_wakes_nobody() {
     assert!(!followed.has_changed().unwrap());
     let now = world.registry.snapshot();
     assert_eq!(now.revision, before.revision);
-    assert!(now.models["a"].last_seen > before.models["a"].last_seen);
+    let last_seen = |snapshot: &Snapshot| snapshot.last_seen(&snapshot.models["a"]);
+    assert!(last_seen(&now) > last_seen(&before));
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub fn inputs(definition: &Definition) -> Inputs {
     Inputs {
         engine: launch.engine.clone(),
         model: files.cloned().collect(),
-        facts: model.facts.as_deref().cloned(),
+        facts: model.facts.clone(),
         projector: launch.settings.get("mmproj").map(PathBuf::from),
         arguments: launch.arguments.clone(),
         env: launch.env.clone(),
