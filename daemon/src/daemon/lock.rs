@@ -1,9 +1,16 @@
 //! One magid per state directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// A process that magid was about to start as it ended has the lock, too, until it is another program.
+/// So often that is waited for, and so long each time.
+const LOOKS: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held for as long as magid runs; the kernel lets go of it however magid ends.
 #[derive(Debug)]
@@ -55,14 +62,12 @@ pub(super) fn take(folder: &Path) -> Result<Lock, LockError> {
         .mode(0o640)
         .open(&path)
         .map_err(unusable)?;
-    match file.try_lock() {
+    match patiently(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let _ = (&mut file).take(32).read_to_string(&mut text);
             return Err(LockError::Held {
                 folder: folder.to_path_buf(),
-                pid: text.trim().parse().ok(),
+                pid: holder(&file),
             });
         }
         Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
@@ -70,6 +75,31 @@ pub(super) fn take(folder: &Path) -> Result<Lock, LockError> {
     file.set_len(0).map_err(unusable)?;
     writeln!(file, "{}", std::process::id()).map_err(unusable)?;
     Ok(Lock { _file: file })
+}
+
+/// Tries to lock; for a while, if whoever had the lock has ended.
+fn patiently(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if holder(file).is_some_and(has_ended) => {
+                thread::sleep(PAUSE);
+            }
+            locked => return locked,
+        }
+    }
+    file.try_lock()
+}
+
+/// The pid of whoever locked the file.
+fn holder(file: &File) -> Option<u32> {
+    let mut text = [0; 16];
+    let length = file.read_at(&mut text, 0).ok()?;
+    let text = std::str::from_utf8(&text[..length]).ok()?;
+    text.trim().parse().ok()
+}
+
+fn has_ended(pid: u32) -> bool {
+    !Path::new("/proc").join(pid.to_string()).exists()
 }
 
 #[cfg(test)]
@@ -85,5 +115,15 @@ mod tests {
             error.contains(&format!("pid {}", std::process::id())),
             "{error}"
         );
+    }
+    #[test]
+    fn what_is_left_of_a_magid_that_ended_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = take(folder.path()).unwrap();
+        // No process has such an id.
+        std::fs::write(folder.path().join("magid.lock"), "4294967295\n").unwrap();
+        let gone = thread::spawn(move || drop(left));
+        let _lock = take(folder.path()).unwrap();
+        gone.join().unwrap();
     }
 }
