@@ -89,7 +89,7 @@ async fn a_kill_at_any_moment_of_a_change_leaves_one_of_both_generations() {
 #[tokio::test]
 async fn a_full_disk_refuses_a_change_and_loses_nothing() {
     let mut fleet = Fleet::new();
-    let Some(disk) = Disk::mount(&fleet.path("state"), "256k") else {
+    let Some(disk) = Disk::mount(&fleet.path("state"), 256 * 1024) else {
         return skipped("only root may mount disks");
     };
     fleet.save(&[Server::faulty("alpha")]);
