@@ -57,7 +57,7 @@ fn inputs(engine: &Path, model: &Path, facts: Facts, arguments: &str) -> Inputs 
     Inputs {
         engine: engine.to_path_buf(),
         model: vec![model.to_path_buf()],
-        facts: Some(facts),
+        facts: Some(facts.into()),
         arguments: arguments.split_whitespace().map(str::to_owned).collect(),
         ..Inputs::default()
     }
