@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::attempt::{Attempt, Origin};
 use super::history::summary;
-use super::owner::{Attempt, Origin, Reloader};
+use super::owner::Reloader;
 use super::read::{Content, Read};
 use super::{Conclusion, Decision, Target, Verdict, lookup, rules_of};
 use crate::config::{DaemonConfig, OnFailure};

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::attempt::Attempt;
 use super::change::{Begun, InFlight, Undo};
-use super::owner::{Attempt, Reloader, lost};
+use super::owner::Reloader;
 use super::read::Read;
 use super::{ReloadError, Target, Told, Verdict};
 use crate::blocking::blocking;
@@ -299,4 +300,9 @@ pub(super) fn summary(verdict: &Verdict) -> String {
         true => "no servers".to_owned(),
         false => told.join(", "),
     }
+}
+
+/// A use of the store that did not come to an end is the end of it.
+fn lost() -> AskError {
+    AskError::ShuttingDown
 }

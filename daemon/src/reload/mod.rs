@@ -10,6 +10,7 @@
 //! is applied again. A newer content does not wait for that: it is applied over the change that is in
 //! flight, and judged against the same past.
 
+mod attempt;
 mod change;
 mod define;
 mod history;
