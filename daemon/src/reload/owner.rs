@@ -32,8 +32,8 @@ const LATEST: Duration = Duration::from_secs(1);
 /// How often to look at files of which no event told.
 const LOOK_ANYWAY: Duration = Duration::from_secs(60);
 
-/// How long magid's start waits for the first scan, if nothing is known of the models yet. What is found
-/// later is an event.
+/// How long magid's start waits for the first scan, if it is not enough what was known of the models when an
+/// earlier one ended. What is found later is an event.
 const FIRST_SCAN: Duration = Duration::from_secs(10);
 
 pub(super) struct Reloader {
@@ -232,11 +232,13 @@ impl Reloader {
     /// again.
     async fn start(&mut self) {
         self.forget_interrupted().await;
-        if self.registry.snapshot().scanned_at.is_none() {
-            let _ = tokio::time::timeout(FIRST_SCAN, self.registry.scanned()).await;
-        }
         let files = Attempt::of_files(Origin::Start);
-        let read = self.read(&files.target, None).await;
+        let mut read = self.read(&files.target, None).await;
+        let is_unscanned = self.registry.snapshot().scanned_at.is_none();
+        if is_unscanned || read.misses_a_model() {
+            let _ = tokio::time::timeout(FIRST_SCAN, self.registry.scanned()).await;
+            read = self.read(&files.target, None).await;
+        }
         let digest = Digest::of(&read.content.files);
         let store = self.store.as_ref();
         let veto = store.and_then(|store| store.vetoed(&digest)).cloned();

@@ -177,8 +177,10 @@ impl Fleet {
             row.is_some_and(|row| row.pid.is_some())
                 || self.survivors.keys().any(|seat| seat.server == *name)
         };
-        let starting = steps.iter().filter(|step| step.action == StepAction::Start);
-        let starting = starting.filter(|step| !has_process(&step.server));
+        let starting = steps.iter().filter(|step| match step.action {
+            StepAction::Start | StepAction::Replace => !has_process(&step.server),
+            StepAction::Keep | StepAction::Live | StepAction::Stop | StepAction::Define => false,
+        });
         let accounts = starting.filter_map(|step| {
             let definition = definitions.get(&step.server)?;
             let seat = match self.members.get(&step.server) {
