@@ -102,6 +102,7 @@ impl Reloader {
         begun: Begun,
     ) -> Verdict {
         verdict.decision = self.decision(&read, &verdict, attempt.origin);
+        let cause = self.cause(&read, attempt);
         self.tried = Some(read.content.clone());
         if let Some(daemon) = read.daemon {
             self.take_rules(daemon);
@@ -111,6 +112,8 @@ impl Reloader {
             definitions: read.definitions,
             profile: verdict.profile.clone(),
         };
+        let mut is_of_files = attempt.target == Target::Files;
+        let mut undo = begun.undo;
         let mut waits = verdict.steps.iter().any(|step| must_get_ready(step.action));
         let mut settled = all_settled(pending, &verdict);
         let mut conclusion = watch::Sender::new(None);
@@ -120,16 +123,21 @@ impl Reloader {
             conclusion = old.conclusion;
             settled = both(old.settled, settled);
             waits = true;
+            if old.content.files == read.content.files {
+                // The same texts, with models that came or changed: what it goes back to is as it was.
+                is_of_files &= old.is_of_files;
+                undo = undo.or(old.undo);
+            }
         }
         let verdict = verdict.pending(&conclusion);
         self.in_flight = Some(InFlight {
             content: read.content,
             verdict: verdict.clone(),
-            cause: attempt.cause(),
-            is_of_files: attempt.target == Target::Files,
+            cause,
+            is_of_files,
             pending: begun.pending,
             activation: read.activation,
-            undo: begun.undo,
+            undo,
             applied,
             settled,
             conclusion,
@@ -140,6 +148,14 @@ impl Reloader {
             self.conclude().await;
         }
         verdict
+    }
+
+    /// What a generation that comes of it says it was made for: the same as what is in flight, if that has
+    /// the same texts.
+    pub(super) fn cause(&self, read: &Read, attempt: &Attempt) -> Cause {
+        let in_flight = self.in_flight.as_ref();
+        let same = in_flight.filter(|change| change.content.files == read.content.files);
+        same.map_or_else(|| attempt.cause(), |change| change.cause)
     }
 
     fn decision(&self, read: &Read, verdict: &Verdict, origin: Origin) -> Decision {

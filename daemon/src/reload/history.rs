@@ -69,7 +69,7 @@ impl Reloader {
             begun = self.bring_back(read).await?;
         }
         let content = read.content.files.clone();
-        let cause = attempt.cause();
+        let cause = self.cause(read, attempt);
         let pending = self.with_store(move |store| begin(store, content, cause, &summary));
         match pending.await? {
             Ok(pending) => {
