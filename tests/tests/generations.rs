@@ -379,22 +379,68 @@ async fn a_rollback_that_is_vetoed_takes_the_file_away_that_it_made() {
     assert_eq!(fleet.status().await.profile.as_deref(), Some("other"));
 }
 
+const MINE: &str = "# mine\n[servers.alpha]\nmodle = 1\n";
+
+#[tokio::test]
+async fn an_edit_just_before_a_rollback_is_back_after_its_veto() {
+    let (mut fleet, before) = with_a_bad_past().await;
+    fleet.save_text(MINE);
+    let ran = fleet.magictl(&["rollback", "1"]).await.expect_code(1);
+    let [kept] = &kept(&ran.stderr)[..] else {
+        panic!("{ran:?}");
+    };
+    assert_eq!(fs::read_to_string(kept).unwrap(), MINE);
+    assert_eq!(profile(&fleet), MINE);
+    config_state(&mut fleet, ConfigState::Invalid).await;
+    let after = fleet.all_ready(2).await;
+    assert_eq!(after["alpha"].pid, before["alpha"].pid);
+}
+
+#[tokio::test]
+async fn models_that_come_during_a_rollback_do_not_make_it_an_edit() {
+    let (mut fleet, before) = with_a_bad_past().await;
+    let text = profile(&fleet);
+    let faults = "load-time=1s\nexit-loaded:code=3\n";
+    fs::write(fleet.path("faults"), faults).unwrap();
+    let rollback = fleet.magictl_command(&["rollback", "1"]).output();
+    let rollback = tokio::spawn(rollback);
+    third_loads(&mut fleet).await;
+    // The same size and another time: another file, which is what servers stand on.
+    let model = fleet.path("models/alpha.gguf");
+    let fresh = fleet.path("fresh.gguf");
+    fs::copy(&model, &fresh).unwrap();
+    fs::rename(fresh, model).unwrap();
+    let ended = rollback.await.unwrap().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(profile(&fleet), text);
+    fleet.magictl(&["history", "--verify"]).await.expect_code(0);
+    let after = fleet.all_ready(2).await;
+    assert_eq!(after["beta"].model, before["beta"].model);
+}
+
 #[tokio::test]
 async fn an_edit_during_a_rollback_is_not_undone_by_its_veto() {
     let (mut fleet, _) = with_a_bad_past().await;
-    let edit = "# mine\n[servers.alpha]\nmodle = 1\n";
-    fs::write(fleet.path("faults"), "load-time=1s\nexit-loaded:code=3\n").unwrap();
+    let faults = "load-time=1s\nexit-loaded:code=3\n";
+    fs::write(fleet.path("faults"), faults).unwrap();
     let rollback = fleet.magictl_command(&["rollback", "1"]).output();
     let rollback = tokio::spawn(rollback);
-    fleet
-        .event("a successor", |event| event.kind == "replacement-state")
-        .await;
-    fleet.save_text(edit);
+    third_loads(&mut fleet).await;
+    fleet.save_text(MINE);
     config_state(&mut fleet, ConfigState::Invalid).await;
     let ended = rollback.await.unwrap().unwrap();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    assert_eq!(profile(&fleet), edit);
+    assert_eq!(profile(&fleet), MINE);
     config_state(&mut fleet, ConfigState::Invalid).await;
+}
+
+/// Waits until the third incarnation of alpha loads, which is the first that a rollback starts.
+async fn third_loads(fleet: &mut Fleet) {
+    fleet
+        .event("a successor", |event| {
+            event.kind == "replacement-state" && event.message.starts_with("incarnation 3")
+        })
+        .await;
 }
 
 #[tokio::test]
