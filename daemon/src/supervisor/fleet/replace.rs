@@ -110,23 +110,28 @@ impl Fleet {
         let old_seat = std::mem::replace(&mut member.seat, successor.seat);
         member.definition = successor.definition;
         self.context.board.promote(&member.seat);
-        if let Some(row) = self.context.board.row(name) {
-            let incarnation = row.incarnation.unwrap_or_default();
-            let endpoint = row
-                .endpoint
-                .map(|endpoint| format!(" at http://{endpoint}"));
-            self.context.events.record(Happening {
-                kind: Kind::ServerReplaced,
-                server: Some((name.clone(), row.incarnation)),
-                states: None,
-                reason: "replaced".to_owned(),
-                message: format!(
-                    "incarnation {incarnation} of {name} took over{}",
-                    endpoint.unwrap_or_default()
-                ),
-            });
-        }
+        self.tell_of_promotion(name);
         self.retire(old_seat, old);
+    }
+
+    fn tell_of_promotion(&self, name: &ServerName) {
+        let Some(row) = self.context.board.row(name) else {
+            return;
+        };
+        let incarnation = row.incarnation.unwrap_or_default();
+        let place = row
+            .endpoint
+            .map(|endpoint| format!(" at http://{endpoint}"));
+        self.context.events.record(Happening {
+            kind: Kind::ServerReplaced,
+            server: Some((name.clone(), row.incarnation)),
+            states: None,
+            reason: "replaced".to_owned(),
+            message: format!(
+                "incarnation {incarnation} of {name} took over{}",
+                place.unwrap_or_default()
+            ),
+        });
     }
 
     /// Ends a successor that is not wanted any more.
@@ -140,10 +145,10 @@ impl Fleet {
     /// Gives the definition of a successor to the server itself, which takes it with its next
     /// incarnation.
     pub(super) fn settle_for_drain_restart(&mut self, name: &ServerName) {
-        let member = self.members.get_mut(name);
-        let Some((member, successor)) =
-            member.and_then(|member| Some((member.successor.take()?, member)).map(|(s, m)| (m, s)))
-        else {
+        let Some(member) = self.members.get_mut(name) else {
+            return;
+        };
+        let Some(successor) = member.successor.take() else {
             return;
         };
         member.definition = successor.definition.clone();
