@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use magi_tests::harness::{llama_server, tell_figure};
+use magi_tests::harness::llama_server;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -35,8 +35,13 @@ print(time.monotonic() - begin)
 pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) milliseconds: f64,
-    /// Whether it is what magid does when nothing changed.
-    pub(crate) is_repeated_in_full: bool,
+    pub(crate) likeness: Likeness,
+}
+
+/// What magid does that is like it.
+pub(crate) enum Likeness {
+    FirstScan,
+    NothingChanged,
 }
 
 /// Measures those that are there.
@@ -46,15 +51,15 @@ pub(crate) async fn measure(folder: &Path) -> Vec<Peer> {
         Peer {
             name: "`find -name '*.gguf' -printf` of size and time".to_owned(),
             milliseconds: shell(folder, "find \"$1\" -name '*.gguf' -printf '%s %T@ %p\\n'"),
-            is_repeated_in_full: true,
+            likeness: Likeness::NothingChanged,
         },
         Peer {
-            name: "`find … | xargs head -c 16384`: the bytes, and nothing made of them".to_owned(),
+            name: "`find` and `xargs head -c 16384`: the bytes, and nothing made of them".to_owned(),
             milliseconds: shell(
                 folder,
                 "find \"$1\" -name '*.gguf' -print0 | xargs -0 head -qc 16384",
             ),
-            is_repeated_in_full: false,
+            likeness: Likeness::FirstScan,
         },
     ];
     peers.extend(reader(folder));
@@ -90,7 +95,7 @@ fn reader(folder: &Path) -> Option<Peer> {
     };
     let values: Option<Vec<_>> = (0..TIMES).map(|_| run()).collect();
     let Some(values) = values else {
-        tell_figure("python3 has no package gguf: not compared");
+        eprintln!("python3 has no package gguf: it is left out");
         return None;
     };
     Some(Peer {
@@ -99,7 +104,7 @@ fn reader(folder: &Path) -> Option<Peer> {
             MODELS / SAMPLE
         ),
         milliseconds: median(&values) * 1000.0 * (MODELS / SAMPLE) as f64,
-        is_repeated_in_full: false,
+        likeness: Likeness::FirstScan,
     })
 }
 
@@ -131,6 +136,6 @@ async fn router(folder: &Path) -> Option<Peer> {
             "`llama-server --models-dir` of all in one folder, which reads no header, until it lists {listed}"
         ),
         milliseconds: median(&values),
-        is_repeated_in_full: false,
+        likeness: Likeness::FirstScan,
     })
 }

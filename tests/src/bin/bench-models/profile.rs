@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use magi_proto::v1::ReloadRequest;
-use magi_tests::harness::{Fleet, faulty_llama_server, llama_server};
+use magi_proto::v1::{ReloadRequest, ReloadVerdict};
+use magi_tests::harness::{Fleet, faulty_llama_server, llama_server, peak_memory};
 use tokio::time::Instant;
 
 use crate::engine;
 use crate::folder;
+use crate::registry::mebibytes;
 use crate::table::{Figure, median, milliseconds};
 
 /// How many servers there are: as many as a profile may have.
@@ -62,6 +63,11 @@ pub(crate) async fn measure(fleet: &mut Fleet, figures: &mut Vec<Figure>) {
             .at_most(10_000.0),
         );
     }
+    figures.push(Figure::new(
+        format!("peak of magid's memory with {SERVERS} servers as well, after all this"),
+        "MiB",
+        vec![mebibytes(peak_memory(fleet.pid()))],
+    ));
     fleet.terminate().await;
 }
 
@@ -80,7 +86,7 @@ async fn plan(fleet: &Fleet, written_as: &str, figures: &mut Vec<Figure>) {
     let beyond = plans.into_iter().map(|time| time - empty).collect();
     let mut asked = Vec::new();
     for _ in 0..TIMES {
-        asked.push(dry_run(fleet).await);
+        asked.push(ask(fleet, true).await);
     }
     figures.extend([
         Figure::new(format!("`magictl plan` of {SERVERS} servers as {written_as}, beyond `magictl daemon version`"), "ms", beyond).at_most(50.0),
@@ -88,15 +94,24 @@ async fn plan(fleet: &Fleet, written_as: &str, figures: &mut Vec<Figure>) {
     ]);
 }
 
-async fn dry_run(fleet: &Fleet) -> f64 {
-    let begin = Instant::now();
+/// How long a reload takes, or only its plan.
+async fn ask(fleet: &Fleet, dry_run: bool) -> f64 {
     let request = ReloadRequest {
-        dry_run: true,
-        wait: false,
+        dry_run,
+        wait: true,
         expected_generation: None,
     };
-    fleet.daemon().reload(request).await.expect("magid answers");
-    milliseconds(begin)
+    let begin = Instant::now();
+    let answer = fleet.daemon().reload(request).await;
+    let time = milliseconds(begin);
+    let answer = answer.expect("magid answers").into_inner();
+    let expected = match dry_run {
+        true => ReloadVerdict::Planned,
+        false => ReloadVerdict::Applied,
+    };
+    assert_eq!(answer.verdict(), expected);
+    assert_eq!(answer.steps.len(), SERVERS);
+    time
 }
 
 /// How long a command takes, each time.
@@ -115,17 +130,10 @@ async fn record(fleet: &Fleet, figures: &mut Vec<Figure>) {
     let (mut beyond, text) = (Vec::new(), tables(SERVERS));
     for number in 1..=TIMES {
         fleet.save_text(&format!("{text}priority = {number}\n"));
-        let plan = dry_run(fleet).await;
-        let begin = Instant::now();
-        let request = ReloadRequest {
-            dry_run: false,
-            wait: true,
-            expected_generation: None,
-        };
-        fleet.daemon().reload(request).await.expect("magid answers");
-        beyond.push(milliseconds(begin) - plan);
+        let plan = ask(fleet, true).await;
+        beyond.push(ask(fleet, false).await - plan);
     }
-    figures.push(Figure::new(format!("recording and applying one edit of {SERVERS} servers that touches no process, beyond its plan"), "ms", beyond));
+    figures.push(Figure::new(format!("recording and applying one edit of {SERVERS} servers that touches no process, beyond its plan"), "ms", beyond).at_most(10.0));
 }
 
 /// From an edit of one running server to the verdict, beyond what the server takes by itself.
@@ -148,8 +156,9 @@ async fn reload(fleet: &mut Fleet, program: &Path, what: &str, figures: &mut Vec
     for number in 1..=TIMES {
         let begin = Instant::now();
         save(512 + number);
-        fleet.magictl(&["reload"]).await.expect_code(0);
+        let reload = fleet.magictl(&["reload", "-o", "json"]).await;
         values.push(milliseconds(begin) - own);
+        assert_eq!(reload.expect_code(0).json()["verdict"], "applied");
     }
     figures.extend([
         Figure::new(format!("save and `magictl reload` of one line for {what} among {SERVERS} servers, beyond its own load"), "ms", values).at_most(250.0),

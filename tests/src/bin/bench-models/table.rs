@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::peers::Peer;
+use crate::peers::{Likeness, Peer};
 use crate::registry::Scans;
 
 /// Something that was measured, several times unless it is one value.
@@ -82,17 +82,17 @@ pub(crate) fn print_figures(figures: &[Figure]) {
     }
 }
 
-/// Prints what others take for the same folder, and how much that is of what magid takes.
+/// Prints what others take for the same folder, beside what magid takes.
 pub(crate) fn print_ratios(scans: &Scans, peers: &[Peer]) {
-    println!("| the same folder | time | compared with | that is |");
+    println!("| on the same folder | takes | magid takes | so it takes |");
     println!("|---|---|---|---|");
     for peer in peers {
-        let (name, ours) = match peer.is_repeated_in_full {
-            true => ("magid when nothing changed", scans.unchanged),
-            false => ("magid's first scan", scans.first),
+        let (ours, what) = match peer.likeness {
+            Likeness::FirstScan => (scans.first, "from its start to the end of its first scan"),
+            Likeness::NothingChanged => (scans.unchanged, "for a scan when nothing changed"),
         };
         println!(
-            "| {} | {:.0} ms | {name} | {:.1} × |",
+            "| {} | {:.0} ms | {ours:.0} ms {what} | {:.1} × as long |",
             peer.name,
             peer.milliseconds,
             peer.milliseconds / ours
