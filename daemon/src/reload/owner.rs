@@ -234,14 +234,15 @@ impl Reloader {
         self.forget_interrupted().await;
         let files = Attempt::of_files(Origin::Start);
         let mut read = self.read(&files.target, None).await;
+        let veto = self.stored_veto(&read);
         let is_unscanned = self.registry.snapshot().scanned_at.is_none();
-        if is_unscanned || read.misses_a_model() {
+        let is_of_use = read.errors.is_empty() && veto.is_none();
+        // What an earlier magid knew of the models may not be enough for what is applied now, whichever that is.
+        if is_unscanned || !is_of_use || read.misses_a_model() {
             let _ = tokio::time::timeout(FIRST_SCAN, self.registry.scanned()).await;
             read = self.read(&files.target, None).await;
         }
-        let digest = Digest::of(&read.content.files);
-        let store = self.store.as_ref();
-        let veto = store.and_then(|store| store.vetoed(&digest)).cloned();
+        let veto = self.stored_veto(&read);
         let is_of_use = read.errors.is_empty() && veto.is_none();
         let former = match is_of_use {
             true => None,
@@ -262,6 +263,12 @@ impl Reloader {
                 self.tell_refused(&Verdict::about(&read, Decision::Refused));
             }
         }
+    }
+
+    /// Whether an earlier magid had this content vetoed.
+    fn stored_veto(&self, read: &Read) -> Option<Veto> {
+        let digest = Digest::of(&read.content.files);
+        self.store.as_ref()?.vetoed(&digest).cloned()
     }
 
     /// What was in force last when an earlier magid ended, of that which can be used.

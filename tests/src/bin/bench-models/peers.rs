@@ -54,7 +54,8 @@ pub(crate) async fn measure(folder: &Path) -> Vec<Peer> {
             likeness: Likeness::NothingChanged,
         },
         Peer {
-            name: "`find` and `xargs head -c 16384`: the bytes, and nothing made of them".to_owned(),
+            name: "`find` and `xargs head -c 16384`: the bytes, and nothing made of them"
+                .to_owned(),
             milliseconds: shell(
                 folder,
                 "find \"$1\" -name '*.gguf' -print0 | xargs -0 head -qc 16384",
