@@ -60,20 +60,21 @@ impl Hints {
     pub fn watch(&self, folder: &Path) -> Watch {
         let folder = nearest_existing(folder);
         let mut watcher = lock(&self.shared.watcher);
-        let (changed, is_new) = {
+        let changed = {
             let mut folders = lock(&self.shared.folders);
             let entry = folders.entry(folder.clone()).or_insert_with(|| Folder {
                 changed: watch::Sender::new(()),
                 watches: 0,
             });
             entry.watches += 1;
-            (entry.changed.subscribe(), entry.watches == 1)
+            entry.changed.subscribe()
         };
-        if is_new && let Some(watcher) = watcher.as_mut() {
-            let result = watcher.watch(&folder, RecursiveMode::NonRecursive);
-            if let Err(error) = result {
-                tracing::debug!(folder = %folder.display(), "cannot watch a folder: {error}");
-            }
+        // Also if it is watched: the watch of a folder is lost when that is moved away, or another one
+        // takes its place.
+        if let Some(watcher) = watcher.as_mut()
+            && let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive)
+        {
+            tracing::debug!(folder = %folder.display(), "cannot watch a folder: {error}");
         }
         Watch {
             shared: self.shared.clone(),

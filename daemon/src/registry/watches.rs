@@ -89,12 +89,13 @@ impl Watches {
     pub(super) async fn changed(&mut self) {
         loop {
             if self.is_hinted {
-                if any_is_there(&self.awaited).await {
-                    self.is_hinted = false;
+                // Before looking, so that what comes between the two is an event.
+                self.watch_above();
+                let is_there = any_is_there(&self.awaited).await;
+                self.is_hinted = false;
+                if is_there {
                     return;
                 }
-                self.is_hinted = false;
-                self.watch_above();
             }
             tokio::select! {
                 () = any_changed(&mut self.watches) => return,
