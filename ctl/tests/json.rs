@@ -56,6 +56,11 @@ fn alpha() -> v1::Server {
         memory_needed: Some(600 << 20),
         memory_source: "observed".to_owned(),
         model_id: Some("qwen2.5-0.5b".to_owned()),
+        in_flight: Some(1),
+        waiting: Some(0),
+        tokens_per_second: Some(42.5),
+        last_used: None,
+        held: false,
     }
 }
 
@@ -100,6 +105,7 @@ fn script() -> Script {
                 vetoes: Vec::new(),
             }),
             servers: vec![alpha(), beta()],
+            gateways: Vec::new(),
         },
         changed: Some(vec![alpha()]),
         removed: vec!["beta".to_owned()],
@@ -158,6 +164,10 @@ fn script() -> Script {
             memory_budget: 16 << 30,
             memory_reserved: 600 << 20,
             priority: 10,
+            idle_timeout: None,
+            idle_stop_at: None,
+            pin: false,
+            making_room: Vec::new(),
         },
         version: v1::GetVersionResponse {
             version: "0.1.0".to_owned(),

@@ -31,6 +31,7 @@ fn generated_code_is_in_step_with_the_proto_files() {
 fn generate(root: &Path, out: &Path) {
     let files = [
         "magi/v1/daemon.proto",
+        "magi/v1/gateway.proto",
         "magi/v1/generation.proto",
         "magi/v1/model.proto",
         "magi/v1/profile.proto",

@@ -19,6 +19,7 @@ pub(crate) async fn run(
         names: args.servers.clone(),
         all: args.all,
         wait: !args.wait.no_wait,
+        hold: false,
         expected_generation: args.expected.generation,
     };
     let mut servers = client.servers();

@@ -1,0 +1,28 @@
+//! magi-gateway: one HTTP address for all models.
+//!
+//! It is a client of `magi.v1`, and nothing else: magid decides what runs, the gateway carries requests
+//! to it. A request for a server that is ready costs no call and takes no lock.
+//!
+//! Pure:
+//!
+//! * [`body`]: which model a request asks for, found without parsing the rest.
+//! * [`table`]: the names of all servers, and the way to each.
+//! * [`refusal`]: what is answered if a request is not forwarded, in the shape its client knows.
+//!
+//! The tasks:
+//!
+//! | task | owns | takes in | emits |
+//! |---|---|---|---|
+//! | [`attach`] | the stream to magid | routes, drains | the [`table`], what is in flight, what was let go of |
+//! | [`serve`], one for each core | its connections to clients and to servers | connections | answers |
+//!
+//! Each of [`serve`] has a thread and a runtime of its own, so that a request stays on one core from its
+//! first byte to its last.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+pub mod attach;
+pub mod body;
+pub mod refusal;
+pub mod serve;
+pub mod table;

@@ -1,0 +1,3 @@
+//! magi-gateway: see the library's page for what it is made of.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What is answered if a request is not forwarded.
