@@ -8,6 +8,7 @@ mod connections;
 mod convert;
 mod daemon;
 mod errors;
+mod gateway;
 mod generations;
 mod listen;
 mod logs;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 
 use magi_proto::v1::daemon_service_server::DaemonServiceServer;
+use magi_proto::v1::gateway_service_server::GatewayServiceServer;
 use magi_proto::v1::generation_service_server::GenerationServiceServer;
 use magi_proto::v1::model_service_server::ModelServiceServer;
 use magi_proto::v1::profile_service_server::ProfileServiceServer;
@@ -102,6 +104,7 @@ pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transp
     health.set_serving::<ModelServiceServer<Api>>().await;
     health.set_serving::<ProfileServiceServer<Api>>().await;
     health.set_serving::<GenerationServiceServer<Api>>().await;
+    health.set_serving::<GatewayServiceServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(magi_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -122,6 +125,9 @@ pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transp
         )
         .add_service(
             GenerationServiceServer::new(api.clone()).max_decoding_message_size(LARGEST_REQUEST),
+        )
+        .add_service(
+            GatewayServiceServer::new(api.clone()).max_decoding_message_size(LARGEST_REQUEST),
         )
         .add_service(ProfileServiceServer::new(api).max_decoding_message_size(LARGEST_PROFILE));
     let router = match reflection {
