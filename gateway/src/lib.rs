@@ -23,6 +23,8 @@
 
 pub mod attach;
 pub mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod refusal;
 pub mod serve;
 pub mod table;
