@@ -25,6 +25,8 @@ pub mod attach;
 pub mod body;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod queue;
 pub mod refusal;
 pub mod serve;
 pub mod table;
+pub mod traffic;

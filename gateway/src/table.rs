@@ -8,7 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use http::HeaderValue;
 use magi_proto::v1;
+use tokio::sync::Notify;
+
+use crate::traffic::Traffic;
 
 /// Whether magid is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct Server {
     pub route: v1::Route,
     /// The incarnation that serves. Absent unless it is ready.
     pub current: Option<Arc<Incarnation>>,
+    /// What goes on there. Shared by all tables.
+    pub traffic: Arc<Traffic>,
 }
 
 /// One process that answers requests.
@@ -48,10 +54,26 @@ pub struct Incarnation {
     pub number: u64,
     /// Where it listens.
     pub address: SocketAddr,
-    /// The key that it asks for.
-    pub api_key: Option<String>,
+    /// Its address as requests name it.
+    pub host: HeaderValue,
+    /// What a request needs to be let in. A secret; not shown by `Debug`.
+    pub authorization: Option<HeaderValue>,
     /// How many requests are in flight, and whether more may be begun.
     gate: AtomicU32,
+    /// Notified when none is in flight at a gate that is closed.
+    released: Notify,
+}
+
+/// Where an incarnation listens is not an address, or its key cannot be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach incarnation {number} of {server} at {endpoint:?}")]
+pub struct BadEndpoint {
+    /// The server.
+    pub server: String,
+    /// The number of the incarnation.
+    pub number: u64,
+    /// What magid told.
+    pub endpoint: String,
 }
 
 /// Set in the gate of an incarnation that takes no more requests.
@@ -64,6 +86,44 @@ pub struct InFlight {
 }
 
 impl Incarnation {
+    /// An incarnation that takes requests, where magid says.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached there.
+    pub fn new(
+        server: &str,
+        number: u64,
+        endpoint: &str,
+        api_key: Option<&str>,
+    ) -> Result<Self, BadEndpoint> {
+        let bad = || BadEndpoint {
+            server: server.to_owned(),
+            number,
+            endpoint: endpoint.to_owned(),
+        };
+        let host = endpoint.strip_prefix("http://").ok_or_else(bad)?;
+        let address = host.parse().map_err(|_| bad())?;
+        let authorization = match api_key {
+            None => None,
+            Some(key) => {
+                let bearer = HeaderValue::try_from(format!("Bearer {key}"));
+                let mut bearer = bearer.map_err(|_| bad())?;
+                bearer.set_sensitive(true);
+                Some(bearer)
+            }
+        };
+        Ok(Self {
+            server: server.to_owned(),
+            number,
+            address,
+            host: HeaderValue::try_from(host).map_err(|_| bad())?,
+            authorization,
+            gate: AtomicU32::new(0),
+            released: Notify::new(),
+        })
+    }
+
     /// Begins a request. None: the incarnation takes no more.
     pub fn begin(self: &Arc<Self>) -> Option<InFlight> {
         let before = self.gate.fetch_add(1, Ordering::AcqRel);
@@ -92,6 +152,18 @@ impl Incarnation {
         self.gate.fetch_and(!CLOSED, Ordering::AcqRel);
     }
 
+    /// Waits until none is in flight. Only of use when it is closed.
+    pub async fn released(&self) {
+        loop {
+            // Made before the look, so that the last one is not missed.
+            let released = self.released.notified();
+            if self.in_flight() == 0 {
+                return;
+            }
+            released.await;
+        }
+    }
+
     /// How many requests are in flight.
     pub fn in_flight(&self) -> u32 {
         self.gate.load(Ordering::Acquire) & !CLOSED
@@ -107,7 +179,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.incarnation.gate.fetch_sub(1, Ordering::AcqRel);
+        if self.incarnation.gate.fetch_sub(1, Ordering::AcqRel) == CLOSED + 1 {
+            self.incarnation.released.notify_waiters();
+        }
     }
 }
 
@@ -118,6 +192,29 @@ impl Table {
             link: Link::Lost,
             servers: BTreeMap::new(),
             names: HashMap::new(),
+        }
+    }
+
+    /// All servers at one revision. A name of a server comes before an alias, and an alias before a model.
+    pub fn new(link: Link, servers: BTreeMap<String, Arc<Server>>) -> Self {
+        let mut names = HashMap::new();
+        for server in servers.values() {
+            names.insert(server.route.server.clone(), server.clone());
+        }
+        for server in servers.values() {
+            for alias in &server.route.aliases {
+                names.entry(alias.clone()).or_insert_with(|| server.clone());
+            }
+        }
+        for server in servers.values() {
+            if let Some(model) = &server.route.model_id {
+                names.entry(model.clone()).or_insert_with(|| server.clone());
+            }
+        }
+        Self {
+            link,
+            servers,
+            names,
         }
     }
 
