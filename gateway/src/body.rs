@@ -132,7 +132,7 @@ impl<'b> Walk<'b> {
         match self.peek() {
             Some(b'"') => Ok(decode(self.string()?)),
             // What is no value at all is told as such.
-            Some(_) | None => self.value().and_then(|_| Err(BodyError::ModelNotAString)),
+            Some(_) | None => self.value().and(Err(BodyError::ModelNotAString)),
         }
     }
 
