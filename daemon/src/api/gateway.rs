@@ -7,7 +7,7 @@ use magi_proto::v1::gateway_service_server::GatewayService;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Api;
+use super::{Api, attach, reader};
 
 #[tonic::async_trait]
 impl GatewayService for Api {
@@ -15,9 +15,11 @@ impl GatewayService for Api {
 
     async fn attach(
         &self,
-        _: Request<Streaming<v1::AttachRequest>>,
+        request: Request<Streaming<v1::AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        Err(Status::unimplemented("cannot attach gateways yet"))
+        let (reader, stream) = reader::stream(&request, "routes");
+        tokio::spawn(attach::run(self.clone(), request.into_inner(), reader));
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn ensure_ready(
@@ -32,8 +34,9 @@ impl GatewayService for Api {
 
     async fn watch_requests(
         &self,
-        _: Request<v1::WatchRequestsRequest>,
+        request: Request<v1::WatchRequestsRequest>,
     ) -> Result<Response<Self::WatchRequestsStream>, Status> {
-        Err(Status::unimplemented("cannot watch requests yet"))
+        let stream = self.requests.read(request, self.ending.clone());
+        Ok(Response::new(Box::pin(stream)))
     }
 }

@@ -4,6 +4,7 @@
 //! tasks publish. Nothing is decided here. Who asks for a change is written into the log.
 
 mod apply;
+mod attach;
 mod connections;
 mod convert;
 mod daemon;
@@ -17,6 +18,8 @@ mod models;
 mod peer;
 mod profiles;
 mod reader;
+mod requests;
+mod routes;
 mod servers;
 
 use std::path::PathBuf;
@@ -40,6 +43,7 @@ use crate::supervisor::context::Context;
 use crate::supervisor::fleet::FleetHandle;
 
 pub use listen::{ListenError, listen};
+pub use requests::RequestLog;
 pub use servers::Watchers;
 
 /// Requests and streams that one connection may have open: enough for a library that shares one among
@@ -72,6 +76,8 @@ pub struct Api {
     pub ending: watch::Receiver<bool>,
     /// Who watches the servers.
     pub watchers: Watchers,
+    /// Requests that gateways have finished.
+    pub requests: RequestLog,
     /// What the daemon says about itself.
     pub about: Arc<About>,
 }

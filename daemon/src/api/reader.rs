@@ -64,6 +64,13 @@ impl<T> Reader<T> {
         }
     }
 
+    /// Tells the reader why there is nothing more for him.
+    pub(super) fn refuse(&mut self, why: Status) {
+        if let Some(last_word) = self.last_word.take() {
+            last_word.send(Err(why));
+        }
+    }
+
     /// Waits until the reader is gone.
     pub(super) async fn closed(&self) {
         self.messages.closed().await;
@@ -75,14 +82,12 @@ impl<T> Reader<T> {
             "{}, was let go: nothing was taken for {seconds} s",
             self.who
         );
-        if let Some(last_word) = self.last_word.take() {
-            let why = format!("cannot go on: you took nothing for {seconds} s; ask again");
-            last_word.send(Err(errors::status(
-                Code::ResourceExhausted,
-                "reader-too-slow",
-                why,
-            )));
-        }
+        let why = format!("cannot go on: you took nothing for {seconds} s; ask again");
+        self.refuse(errors::status(
+            Code::ResourceExhausted,
+            "reader-too-slow",
+            why,
+        ));
     }
 }
 

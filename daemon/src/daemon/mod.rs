@@ -17,7 +17,7 @@ use tokio::sync::watch;
 pub use arguments::Arguments;
 pub(crate) use prepare::records;
 
-use crate::api::{self, About, Api, ListenError, Watchers};
+use crate::api::{self, About, Api, ListenError, RequestLog, Watchers};
 use crate::config::{Diagnostic, Environment, SourceFile};
 use crate::files::Hints;
 use crate::memory::MemoryHandle;
@@ -30,6 +30,7 @@ use crate::supervisor::clock::Clock;
 use crate::supervisor::context::Context;
 use crate::supervisor::events::{EventLog, Happening, Kind};
 use crate::supervisor::fleet::FleetHandle;
+use crate::supervisor::gateways::Gateways;
 use crate::supervisor::ports::Ports;
 use crate::supervisor::record::RecordError;
 use crate::supervisor::stopped::StoppedFile;
@@ -133,6 +134,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         clock,
         board: board.clone(),
         events: events.clone(),
+        gateways: Gateways::new(board.clone()),
         ports: Ports::spawn(),
         memory: memory.clone(),
         scanner: Scanner::spawn(),
@@ -182,6 +184,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         stop,
         ending,
         watchers: Watchers::default(),
+        requests: RequestLog::default(),
         about: Arc::new(About {
             node: prepare::node_name(),
             started_at,

@@ -183,12 +183,13 @@ impl Default for Board {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
     use crate::lifecycle::{Policy, State};
     use crate::supervisor::server::undefined;
 
-    fn row(seat: &str, incarnation: u64) -> Row {
+    /// A row of a server that is stopped.
+    pub(crate) fn row(seat: &str, incarnation: u64) -> Row {
         let seat = Seat::parse(seat).unwrap();
         Row {
             definition: Arc::new(undefined(&seat.server)),
@@ -207,6 +208,12 @@ mod tests {
             notes: Vec::new(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::row;
+    use super::*;
 
     fn shown(board: &Board) -> Option<u64> {
         board.row(&ServerName::new("a").unwrap())?.incarnation

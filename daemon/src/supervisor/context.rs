@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::board::Board;
 use super::clock::Clock;
 use super::events::EventLog;
+use super::gateways::Gateways;
 use super::ports::Ports;
 use crate::files::Hints;
 use crate::lifecycle::LivenessRules;
@@ -26,6 +27,8 @@ pub struct Context {
     pub board: Board,
     /// Where happenings are recorded.
     pub events: EventLog,
+    /// Who carries requests to servers.
+    pub gateways: Gateways,
     /// Who gives out ports.
     pub ports: Ports,
     /// Who has which memory.

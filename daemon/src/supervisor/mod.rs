@@ -9,13 +9,15 @@
 //! * [`ports`]: one task. Owns which server has which port.
 //! * [`stopped`]: one task. Owns the file that remembers which servers an operator stopped.
 //!
-//! [`board`] and [`events`] are where these publish; readers never hold them up.
+//! [`board`] and [`events`] are where these publish; readers never hold them up. [`gateways`] is where
+//! they ask gateways to let go of what they end.
 
 pub mod board;
 pub mod clock;
 pub mod context;
 pub mod events;
 pub mod fleet;
+pub mod gateways;
 pub mod ports;
 pub mod record;
 pub mod seat;

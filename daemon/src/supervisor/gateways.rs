@@ -1,0 +1,542 @@
+//! Gateways that are attached: what is in flight at them, and what they let go of.
+//!
+//! A gateway counts its requests itself, so magid has to ask before it ends an incarnation: nothing may
+//! be in flight at any gateway, and nothing may get there any more. That is a conversation, but not one
+//! of messages, which could be lost or hold somebody up: a server that wants to be let go of puts that
+//! here, and takes it away when it is over; the stream of each gateway tells its gateway of whatever is
+//! here, and puts the answer beside it. So a gateway that attaches in the middle of a drain is asked as
+//! well, and one that is gone is waited for by nobody.
+//!
+//! As on the board, each row has one writer: the stream of a gateway writes what that gateway says, the
+//! task of a server what it asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::board::Board;
+use crate::lifecycle::PublicState;
+use crate::name::ServerName;
+
+/// Who a gateway is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Unique for the life of its process.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// When it attached.
+    pub attached_at: Timestamp,
+}
+
+/// What is in flight at a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Use {
+    /// Requests that were forwarded and are not answered to their end.
+    pub in_flight: u32,
+    /// Requests that wait for a place, or for the server to get ready.
+    pub waiting: u32,
+    /// When a request was last begun or ended.
+    pub last_used: Option<Timestamp>,
+    /// Tokens per second of the answer that ended last.
+    pub tokens_per_second: Option<f64>,
+}
+
+/// An incarnation of a server.
+pub type Drained = (ServerName, u64);
+
+/// What gateways say to a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All that are attached have let go.
+    LetGo,
+    /// Something is in flight at one of them, which was only to let go if it is idle.
+    Busy,
+}
+
+/// A stream of a gateway, as long as it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64);
+
+/// Who is attached, and what they are asked for.
+#[derive(Debug, Default)]
+pub struct Talk {
+    gateways: BTreeMap<Key, Arc<Gateway>>,
+    drains: BTreeMap<Drained, Drain>,
+    /// Numbers of streams and drains.
+    drawn: u64,
+}
+
+/// A drain that is not over.
+#[derive(Debug)]
+struct Drain {
+    number: u64,
+    only_if_idle: bool,
+    let_go: BTreeSet<Key>,
+    is_busy: bool,
+}
+
+/// What is in flight, by server.
+#[derive(Debug, Default)]
+pub struct Uses(BTreeMap<ServerName, Shares>);
+
+/// What is in flight at one server.
+#[derive(Debug, Default)]
+struct Shares {
+    /// Requests in flight and waiting, by gateway.
+    counts: BTreeMap<Key, (u32, u32)>,
+    last_used: Option<Timestamp>,
+    tokens_per_second: Option<f64>,
+}
+
+/// The gateways that are attached.
+#[derive(Clone, Debug)]
+pub struct Gateways {
+    board: Board,
+    talk: Arc<watch::Sender<Talk>>,
+    uses: Arc<watch::Sender<Uses>>,
+}
+
+impl Gateways {
+    /// None is attached. What they say of servers that are not on the `board` is not listened to.
+    pub fn new(board: Board) -> Self {
+        Self {
+            board,
+            talk: Arc::new(watch::Sender::new(Talk::default())),
+            uses: Arc::new(watch::Sender::new(Uses::default())),
+        }
+    }
+
+    /// Attaches a gateway, in the place of an earlier stream of the same one.
+    pub fn attach(&self, gateway: Gateway) -> Attachment {
+        let mut key = Key(0);
+        self.talk.send_modify(|talk| {
+            key = Key(talk.draw());
+            talk.gateways.retain(|_, other| other.id != gateway.id);
+            talk.gateways.insert(key, Arc::new(gateway));
+        });
+        Attachment {
+            gateways: self.clone(),
+            key,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// Those that are attached.
+    pub fn list(&self) -> Vec<Arc<Gateway>> {
+        self.talk.borrow().gateways.values().cloned().collect()
+    }
+
+    /// Follows who is attached, and what they are asked for.
+    pub fn talk(&self) -> watch::Receiver<Talk> {
+        self.talk.subscribe()
+    }
+
+    /// What is in flight at a server.
+    pub fn use_of(&self, server: &ServerName) -> Use {
+        self.uses.borrow().of(server)
+    }
+
+    /// Follows what is in flight.
+    pub fn uses(&self) -> watch::Receiver<Uses> {
+        self.uses.subscribe()
+    }
+
+    /// Asks all gateways to let go of an incarnation, until what is returned is dropped.
+    #[must_use]
+    pub fn drain(&self, server: ServerName, incarnation: u64, only_if_idle: bool) -> Conversation {
+        let about = (server, incarnation);
+        let mut number = 0;
+        self.talk.send_modify(|talk| {
+            number = talk.draw();
+            let drain = Drain {
+                number,
+                only_if_idle,
+                let_go: BTreeSet::new(),
+                is_busy: false,
+            };
+            talk.drains.insert(about.clone(), drain);
+        });
+        Conversation {
+            gateways: self.clone(),
+            about,
+            number,
+        }
+    }
+}
+
+impl Talk {
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        self.drawn
+    }
+
+    /// Whether any gateway is attached.
+    pub fn is_attached(&self) -> bool {
+        !self.gateways.is_empty()
+    }
+
+    fn answer(&self, about: &Drained, number: u64) -> Option<Answer> {
+        let drain = self.drains.get(about).filter(|d| d.number == number)?;
+        let all = || self.gateways.keys().all(|key| drain.let_go.contains(key));
+        if drain.is_busy {
+            Some(Answer::Busy)
+        } else {
+            all().then_some(Answer::LetGo)
+        }
+    }
+}
+
+impl Uses {
+    /// What is in flight at a server.
+    pub fn of(&self, server: &ServerName) -> Use {
+        self.0.get(server).map(Shares::sum).unwrap_or_default()
+    }
+}
+
+impl Shares {
+    fn sum(&self) -> Use {
+        let counts = self.counts.values();
+        let add =
+            |(a, b): (u32, u32), (c, d): &(u32, u32)| (a.saturating_add(*c), b.saturating_add(*d));
+        let (in_flight, waiting) = counts.fold((0, 0), add);
+        Use {
+            in_flight,
+            waiting,
+            last_used: self.last_used,
+            tokens_per_second: self.tokens_per_second,
+        }
+    }
+}
+
+/// An incarnation that gateways are asked to let go of. Dropped, the drain is over: if it still serves,
+/// they are told that it goes on.
+#[derive(Debug)]
+pub struct Conversation {
+    gateways: Gateways,
+    about: Drained,
+    number: u64,
+}
+
+impl Conversation {
+    /// Waits for the answer. A gateway that attaches later is asked too, and not waited for.
+    pub fn answer(&self) -> impl Future<Output = Answer> + Send + use<> {
+        let (mut talk, about, number) = (self.gateways.talk(), self.about.clone(), self.number);
+        async move {
+            let mut answer = Answer::LetGo;
+            let answered = talk.wait_for(|talk| {
+                let given = talk.answer(&about, number);
+                answer = given.unwrap_or(answer);
+                given.is_some()
+            });
+            // The sender is gone only with everything else.
+            let _ = answered.await;
+            answer
+        }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.gateways.talk.send_if_modified(|talk| {
+            let drain = talk.drains.get(&self.about);
+            let is_ours = drain.is_some_and(|drain| drain.number == self.number);
+            if is_ours {
+                talk.drains.remove(&self.about);
+            }
+            is_ours
+        });
+    }
+}
+
+/// What a gateway is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To let go of an incarnation.
+    Drain {
+        /// The incarnation.
+        about: Drained,
+        /// Only if nothing is in flight, and nothing waits for it.
+        only_if_idle: bool,
+    },
+    /// That an incarnation goes on serving.
+    Over(Drained),
+}
+
+/// One gateway that is attached, until it is dropped.
+#[derive(Debug)]
+pub struct Attachment {
+    gateways: Gateways,
+    key: Key,
+    /// The drains that the gateway was told of.
+    told: BTreeMap<Drained, u64>,
+}
+
+impl Attachment {
+    /// What writes down what the gateway says.
+    pub fn ear(&self) -> Ear {
+        Ear {
+            gateways: self.gateways.clone(),
+            key: self.key,
+        }
+    }
+
+    /// What the gateway is to be told since the last time. None: another stream of it took the place of
+    /// this one.
+    pub fn orders(&mut self) -> Option<Vec<Order>> {
+        let talk = self.gateways.talk.borrow();
+        if !talk.gateways.contains_key(&self.key) {
+            return None;
+        }
+        let mut orders = Vec::new();
+        for (about, drain) in &talk.drains {
+            if self.told.insert(about.clone(), drain.number) != Some(drain.number) {
+                orders.push(Order::Drain {
+                    about: about.clone(),
+                    only_if_idle: drain.only_if_idle,
+                });
+            }
+        }
+        let board = &self.gateways.board;
+        self.told.retain(|about, _| {
+            let drains = talk.drains.contains_key(about);
+            // Of one that is being ended there is nothing more to say.
+            if !drains && serves(board, about) {
+                orders.push(Order::Over(about.clone()));
+            }
+            drains
+        });
+        Some(orders)
+    }
+}
+
+fn serves(board: &Board, (server, incarnation): &Drained) -> bool {
+    board.row(server).is_some_and(|row| {
+        row.incarnation == Some(*incarnation) && row.view.state == PublicState::Ready
+    })
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.gateways.talk.send_modify(|talk| {
+            talk.gateways.remove(&self.key);
+        });
+        // What it had in flight counts as gone.
+        self.gateways.uses.send_modify(|uses| {
+            for shares in uses.0.values_mut() {
+                shares.counts.remove(&self.key);
+            }
+        });
+    }
+}
+
+/// Writes down what a gateway says.
+#[derive(Clone, Debug)]
+pub struct Ear {
+    gateways: Gateways,
+    key: Key,
+}
+
+impl Ear {
+    /// So much is in flight at a server.
+    pub fn activity(&self, server: &ServerName, told: Use) {
+        if self.gateways.board.row(server).is_none() {
+            return;
+        }
+        self.gateways.uses.send_modify(|uses| {
+            if !uses.0.contains_key(server) {
+                // Servers that are gone are forgotten when there is a new one.
+                let board = &self.gateways.board;
+                uses.0.retain(|server, _| board.row(server).is_some());
+            }
+            let shares = uses.0.entry(server.clone()).or_default();
+            let counts = (told.in_flight, told.waiting);
+            shares.counts.insert(self.key, counts);
+            // A clock that is ahead must not keep a server from ever being idle.
+            let told_used = told.last_used.map(|used| used.min(Timestamp::now()));
+            shares.last_used = shares.last_used.max(told_used);
+            shares.tokens_per_second = told.tokens_per_second.or(shares.tokens_per_second);
+        });
+    }
+
+    /// It has let go of an incarnation.
+    pub fn drained(&self, about: &Drained) {
+        self.answered(about, |drain, key| {
+            drain.let_go.insert(key);
+        });
+    }
+
+    /// It has not let go of an incarnation, since something is in flight.
+    pub fn busy(&self, about: &Drained) {
+        self.answered(about, |drain, _| drain.is_busy = drain.only_if_idle);
+    }
+
+    fn answered(&self, about: &Drained, note: impl FnOnce(&mut Drain, Key)) {
+        self.gateways.talk.send_if_modified(|talk| {
+            let drain = talk.drains.get_mut(about);
+            let is_known = drain.is_some();
+            if let Some(drain) = drain {
+                note(drain, self.key);
+            }
+            is_known
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::board::testing::row;
+
+    fn gateways() -> Gateways {
+        let board = Board::new();
+        board.publish(row("a", 1));
+        Gateways::new(board)
+    }
+
+    fn name() -> ServerName {
+        ServerName::new("a").unwrap()
+    }
+
+    fn gateway(id: &str) -> Gateway {
+        Gateway {
+            id: id.to_owned(),
+            version: String::new(),
+            pid: 1,
+            addresses: Vec::new(),
+            attached_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn in_flight(count: u32) -> Use {
+        Use {
+            in_flight: count,
+            ..Use::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_if_no_gateway_is_attached() {
+        let drain = gateways().drain(name(), 1, false);
+        assert_eq!(drain.answer().await, Answer::LetGo);
+    }
+
+    #[tokio::test]
+    async fn every_gateway_has_to_let_go() {
+        let gateways = gateways();
+        let [mut one, two] = ["1", "2"].map(|id| gateways.attach(gateway(id)));
+        let drain = gateways.drain(name(), 1, false);
+        let about = (name(), 1);
+        let order = Order::Drain {
+            about: about.clone(),
+            only_if_idle: false,
+        };
+        assert_eq!(one.orders(), Some(vec![order]));
+        assert_eq!(one.orders(), Some(Vec::new()));
+        one.ear().drained(&about);
+        // Only idle stops can be refused.
+        two.ear().busy(&about);
+        assert_eq!(gateways.talk.borrow().answer(&about, drain.number), None);
+        two.ear().drained(&about);
+        assert_eq!(drain.answer().await, Answer::LetGo);
+        drop(drain);
+        // It is being ended.
+        assert_eq!(one.orders(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_gateway_is_told_that_an_incarnation_goes_on() {
+        let gateways = gateways();
+        let mut one = gateways.attach(gateway("1"));
+        let drain = gateways.drain(name(), 1, false);
+        assert_eq!(one.orders().unwrap().len(), 1);
+        let mut ready = row("a", 1);
+        ready.view.state = PublicState::Ready;
+        gateways.board.publish(ready);
+        drop(drain);
+        assert_eq!(one.orders(), Some(vec![Order::Over((name(), 1))]));
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_is_gone_is_not_waited_for() {
+        let gateways = gateways();
+        let gone = gateways.attach(gateway("1"));
+        let drain = gateways.drain(name(), 1, false);
+        drop(gone);
+        assert_eq!(drain.answer().await, Answer::LetGo);
+    }
+
+    #[tokio::test]
+    async fn one_busy_gateway_refuses_an_idle_stop() {
+        let gateways = gateways();
+        let [one, two] = ["1", "2"].map(|id| gateways.attach(gateway(id)));
+        let drain = gateways.drain(name(), 1, true);
+        one.ear().drained(&(name(), 1));
+        two.ear().busy(&(name(), 1));
+        assert_eq!(drain.answer().await, Answer::Busy);
+    }
+
+    #[test]
+    fn a_drain_that_is_asked_for_again_is_told_again() {
+        let gateways = gateways();
+        let mut one = gateways.attach(gateway("1"));
+        let first = gateways.drain(name(), 1, true);
+        assert_eq!(one.orders().unwrap().len(), 1);
+        let _second = gateways.drain(name(), 1, false);
+        // The end of the first is not that of the second.
+        drop(first);
+        let order = Order::Drain {
+            about: (name(), 1),
+            only_if_idle: false,
+        };
+        assert_eq!(one.orders(), Some(vec![order]));
+    }
+
+    #[test]
+    fn a_gateway_that_attaches_again_takes_its_own_place() {
+        let gateways = gateways();
+        let mut first = gateways.attach(gateway("1"));
+        let mut second = gateways.attach(gateway("1"));
+        assert_eq!(gateways.list().len(), 1);
+        assert_eq!(first.orders(), None);
+        assert!(second.orders().is_some());
+    }
+
+    #[test]
+    fn what_was_in_flight_at_a_gateway_goes_with_it() {
+        let gateways = gateways();
+        let [one, two] = ["1", "2"].map(|id| gateways.attach(gateway(id)));
+        one.ear().activity(&name(), in_flight(3));
+        two.ear().activity(&name(), in_flight(1));
+        assert_eq!(gateways.use_of(&name()).in_flight, 4);
+        drop(one);
+        assert_eq!(gateways.use_of(&name()).in_flight, 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_not_believed() {
+        let gateways = gateways();
+        let ahead = Use {
+            last_used: Some(Timestamp::MAX),
+            ..Use::default()
+        };
+        let one = gateways.attach(gateway("1"));
+        one.ear().activity(&name(), ahead);
+        assert!(gateways.use_of(&name()).last_used.unwrap() <= Timestamp::now());
+    }
+
+    #[test]
+    fn servers_that_nobody_knows_are_not_listened_to() {
+        let gateways = gateways();
+        let one = gateways.attach(gateway("1"));
+        one.ear()
+            .activity(&ServerName::new("b").unwrap(), in_flight(1));
+        assert!(gateways.uses.borrow().0.is_empty());
+    }
+}
