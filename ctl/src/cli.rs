@@ -18,6 +18,7 @@ use crate::commands::models::ModelsArgs;
 use crate::commands::ports::PortsArgs;
 use crate::commands::profiles::ProfilesArgs;
 use crate::commands::reload::PlanArgs;
+use crate::commands::requests::RequestsArgs;
 use crate::commands::restore::RestoreArgs;
 use crate::commands::rollback::RollbackArgs;
 use crate::commands::status::StatusArgs;
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Prints what happened
     Events(EventsArgs),
+    /// Prints the requests that gateways have finished
+    Requests(RequestsArgs),
     /// Asks or ends the daemon itself
     Daemon(DaemonArgs),
     /// Prints a completion script for a shell
@@ -215,6 +218,8 @@ mod tests {
             "logs alpha -f -n 100",
             "logs alpha --incarnation 4",
             "events -f -n 5 alpha",
+            "requests",
+            "requests -f alpha",
             "daemon version",
             "daemon stop --timeout 1m",
             "completions zsh",

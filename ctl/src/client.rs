@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use magi_proto::v1::daemon_service_client::DaemonServiceClient;
+use magi_proto::v1::gateway_service_client::GatewayServiceClient;
 use magi_proto::v1::generation_service_client::GenerationServiceClient;
 use magi_proto::v1::model_service_client::ModelServiceClient;
 use magi_proto::v1::profile_service_client::ProfileServiceClient;
@@ -52,6 +53,11 @@ impl Client {
     /// `ProfileService`.
     pub(crate) fn profiles(&self) -> ProfileServiceClient<DaemonChannel> {
         ProfileServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// `GatewayService`.
+    pub(crate) fn gateways(&self) -> GatewayServiceClient<DaemonChannel> {
+        GatewayServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     /// `GenerationService`.

@@ -59,7 +59,7 @@ fn alpha() -> v1::Server {
         in_flight: Some(1),
         waiting: Some(0),
         tokens_per_second: Some(42.5),
-        last_used: None,
+        last_used: noon(30),
         held: false,
     }
 }
@@ -105,7 +105,13 @@ fn script() -> Script {
                 vetoes: Vec::new(),
             }),
             servers: vec![alpha(), beta()],
-            gateways: Vec::new(),
+            gateways: vec![v1::Gateway {
+                id: "9c6d".to_owned(),
+                version: "0.1.0".to_owned(),
+                pid: 815,
+                addresses: vec!["http://127.0.0.1:8000".to_owned()],
+                attached_at: noon(0),
+            }],
         },
         changed: Some(vec![alpha()]),
         removed: vec!["beta".to_owned()],
@@ -164,10 +170,13 @@ fn script() -> Script {
             memory_budget: 16 << 30,
             memory_reserved: 600 << 20,
             priority: 10,
-            idle_timeout: None,
+            idle_timeout: Some(Duration {
+                seconds: 900,
+                nanos: 0,
+            }),
             idle_stop_at: None,
             pin: false,
-            making_room: Vec::new(),
+            making_room: vec!["alpha made room for it: 600.0 MiB".to_owned()],
         },
         version: v1::GetVersionResponse {
             version: "0.1.0".to_owned(),
@@ -178,7 +187,36 @@ fn script() -> Script {
             log_dir: "/var/log/magi".to_owned(),
         },
         stores: stores(),
+        finished: vec![finished()],
         ..Default::default()
+    }
+}
+
+fn finished() -> v1::FinishedRequest {
+    let millis = |count: i32| {
+        Some(Duration {
+            seconds: 0,
+            nanos: count * 1_000_000,
+        })
+    };
+    v1::FinishedRequest {
+        id: "01j9".to_owned(),
+        at: noon(30),
+        model: "gpt-4o-mini".to_owned(),
+        server: "alpha".to_owned(),
+        incarnation: Some(2),
+        path: "/v1/chat/completions".to_owned(),
+        status: 200,
+        key: "app".to_owned(),
+        outcome: "done".to_owned(),
+        reason: String::new(),
+        waited: millis(2),
+        first_byte: millis(125),
+        took: millis(750),
+        prompt_tokens: Some(12),
+        tokens: Some(64),
+        tokens_per_second: Some(42.5),
+        stream: true,
     }
 }
 
@@ -313,7 +351,7 @@ fn printed(fake: &Fake, command: &str, count: usize) -> Vec<Value> {
 fn every_example_of_the_page_is_what_magictl_prints() {
     let fake = Fake::new(script());
     let examples = examples(PAGE);
-    assert_eq!(examples.len(), 18);
+    assert_eq!(examples.len(), 20);
     for Example { command, expected } in examples {
         let found = printed(&fake, command, expected.len());
         assert_eq!(found, expected, "`magictl {command}` prints:\n{found:#?}");

@@ -64,6 +64,9 @@ fn render(explanation: &Explanation, colours: bool, now: Timestamp) -> Vec<Strin
     facts.add("process", process(explanation));
     facts.add("memory", memory(explanation));
     facts.add("priority", [explanation.priority.to_string()]);
+    facts.add("room", room(explanation));
+    facts.add("requests", requests(server, now));
+    facts.add("idle", idle(explanation, now));
     facts.add("restarts", restarts(explanation));
     facts.add("last exit", last_exit(server, now));
     facts.add("log", explanation.log_path.clone());
@@ -141,6 +144,44 @@ fn memory(explanation: &Explanation) -> Vec<String> {
         .chain(devices)
         .chain(all)
         .collect()
+}
+
+/// Whom it makes room for, and who made room for it.
+fn room(explanation: &Explanation) -> Vec<String> {
+    let pinned = explanation
+        .pin
+        .then(|| "it is pinned, and never makes room for another".to_owned());
+    let decided = explanation.making_room.iter().cloned();
+    pinned.into_iter().chain(decided).collect()
+}
+
+/// What gateways say of its use.
+fn requests(server: &Server, now: Timestamp) -> Vec<String> {
+    let count = server.in_flight.map(|in_flight| {
+        let waiting = server.waiting.unwrap_or(0);
+        format!("{in_flight} in flight, {waiting} waiting")
+    });
+    let speed = server
+        .tokens_per_second
+        .map(|speed| format!("the last answer came at {} tokens/s", words::speed(speed)));
+    let used = server
+        .last_used
+        .map(|at| format!("last used {} ago", times::since(at, now)));
+    let held = server
+        .held
+        .then(|| "refused until it is started: it was stopped with --hold".to_owned());
+    let all = [count, speed, used, held];
+    all.into_iter().flatten().collect()
+}
+
+/// How long it may be idle, and how long it still will.
+fn idle(explanation: &Explanation, now: Timestamp) -> Option<String> {
+    let timeout = Duration::try_from_secs_f64(explanation.idle_timeout_seconds?).ok()?;
+    let limit = format!("stopped after {} without a request", times::short(timeout));
+    Some(match explanation.idle_stop_at {
+        Some(at) => format!("{limit}: in {}", times::since(now, at)),
+        None => limit,
+    })
 }
 
 fn should_run(explanation: &Explanation) -> String {

@@ -13,6 +13,7 @@ pub(crate) mod models;
 pub(crate) mod ports;
 pub(crate) mod profiles;
 pub(crate) mod reload;
+pub(crate) mod requests;
 pub(crate) mod restart;
 pub(crate) mod restore;
 pub(crate) mod rollback;
@@ -53,6 +54,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitStatus, Failure> {
         Command::Ports(args) => ports::run(cli.global.socket.as_deref(), args, output).await,
         Command::Logs(args) => logs::run(&connect().await?, args, output).await,
         Command::Events(args) => events::run(&connect().await?, args, output).await,
+        Command::Requests(args) => requests::run(&connect().await?, args, output).await,
         Command::Daemon(args) => daemon::run(&connect().await?, args, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }

@@ -89,6 +89,7 @@ fn select(mut status: Status, names: &[String]) -> Result<Status, Failure> {
 pub(super) fn render(status: &Status, width: usize, colours: bool, now: Timestamp) -> Vec<String> {
     let mut lines = head(status, width, colours, now);
     lines.extend(in_force(status));
+    lines.extend(addresses(status));
     if !status.servers.is_empty() {
         lines.extend(servers::table(&status.servers, now).render(width, colours));
     } else if let Some(advice) = advice(status) {
@@ -165,6 +166,17 @@ fn in_force(status: &Status) -> Option<String> {
         None => "no profile".to_owned(),
     };
     Some(printable(&format!("{profile}, generation {generation}")))
+}
+
+/// Where gateways serve all of it.
+fn addresses(status: &Status) -> Option<String> {
+    let gateways = status.gateways.iter();
+    let addresses: Vec<_> = gateways.flat_map(|gateway| &gateway.addresses).collect();
+    let listed = addresses
+        .into_iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>();
+    (!listed.is_empty()).then(|| printable(&format!("served at {}", listed.join(", "))))
 }
 
 /// What to do when there are no servers.

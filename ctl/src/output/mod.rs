@@ -8,6 +8,7 @@ pub(crate) mod facts;
 pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod requests;
 pub(crate) mod screen;
 pub(crate) mod servers;
 pub(crate) mod table;

@@ -8,7 +8,7 @@ use super::{times, words};
 use crate::view::{Server, State};
 
 /// The table of `status`: a row per server, and below it why it is not plainly fine.
-pub(crate) fn table(servers: &[Server], now: Timestamp) -> Table<6> {
+pub(crate) fn table(servers: &[Server], now: Timestamp) -> Table<9> {
     let mut table = Table::new([
         ("NAME", Fit::Cut(12)),
         ("STATE", Fit::Whole),
@@ -17,10 +17,15 @@ pub(crate) fn table(servers: &[Server], now: Timestamp) -> Table<6> {
         ("ENDPOINT", Fit::Cut("http://127.0.0.1:65535".len())),
         ("RESTARTS", Fit::Number),
         ("UPTIME", Fit::Number),
+        ("IN FLIGHT", Fit::Rare),
+        ("TOK/S", Fit::Rare),
+        ("USED", Fit::Rare),
     ]);
     for server in servers {
         let state = Cell::coloured(server.state.word(), Colour::of_state(server.state));
         let uptime = server.ready_since.map(|since| times::since(since, now));
+        let speed = server.tokens_per_second.map(words::speed);
+        let used = server.last_used.map(|at| times::since(at, now));
         let cells = [
             server.name.as_str().into(),
             state,
@@ -28,10 +33,22 @@ pub(crate) fn table(servers: &[Server], now: Timestamp) -> Table<6> {
             server.endpoint.as_ref().into(),
             Some(server.restarts).into(),
             uptime.into(),
+            in_flight(server).into(),
+            speed.into(),
+            used.into(),
         ];
         table.row(cells, remarks(server, now));
     }
     table
+}
+
+/// How many requests it answers, and how many wait, as `4+2`. Nothing if nobody asks for it.
+fn in_flight(server: &Server) -> Option<String> {
+    match (server.in_flight?, server.waiting.unwrap_or(0)) {
+        (0, 0) => None,
+        (answered, 0) => Some(answered.to_string()),
+        (answered, waiting) => Some(format!("{answered}+{waiting}")),
+    }
 }
 
 /// What there is to say about a server that is not plainly fine.
@@ -43,6 +60,13 @@ fn remarks(server: &Server, now: Timestamp) -> Vec<Cell> {
         let colour = (server.state == State::Failed).then_some(Colour::Red);
         let situation = words::situation(server, now) + &needs(server);
         remarks.push(Cell::coloured(&situation, colour));
+    }
+    if server.held {
+        let text = format!(
+            "requests for it are refused until `magictl start {}`",
+            server.name
+        );
+        remarks.push(Cell::coloured(&text, Some(Colour::Yellow)));
     }
     remarks.extend(server.notes.iter().map(|note| Cell::from(note.as_str())));
     remarks

@@ -3,7 +3,8 @@
 //! A column is as wide as its widest cell. If that is too wide for the terminal, the widest of the
 //! columns that may shrink gives way, one character at a time. A last column of prose is wrapped
 //! instead, and so are the lines below a row: what explains a problem is never cut. Columns that can
-//! be spared are left out before anything is cut, the last one first.
+//! be spared are left out before anything is cut, the last one first; those that are only for what not
+//! everybody has, also where nobody has it.
 
 use super::colour::Colour;
 use super::text::{cut, printable, wrap};
@@ -11,6 +12,9 @@ use super::text::{cut, printable, wrap};
 const GAP: usize = 2;
 /// The narrowest that a column of prose gets.
 const MIN_PROSE: usize = 16;
+
+/// What stands in a cell that has nothing in it.
+const NOTHING: &str = "-";
 
 /// How a column behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub(crate) enum Fit {
     Cut(usize),
     /// Like `Number`, and left out where the table is too wide with it. Never the first column.
     Spare,
+    /// Like `Spare`, and left out where no row has anything in it.
+    Rare,
     /// Wrapped. Only for the last column.
     Prose,
 }
@@ -47,7 +53,7 @@ impl Cell {
 impl<T: ToString> From<Option<T>> for Cell {
     fn from(value: Option<T>) -> Self {
         value.map_or_else(
-            || Self::from("-"),
+            || Self::from(NOTHING),
             |value| Self::from(value.to_string().as_str()),
         )
     }
@@ -119,7 +125,12 @@ impl<const N: usize> Table<N> {
     fn widths(&self, width: usize) -> [Option<usize>; N] {
         let mut widths = std::array::from_fn(|column| Some(self.widest_cell(column)));
         for column in (0..N).rev() {
-            if self.columns[column].1 == Fit::Spare && total(&widths) > width {
+            let is_spared = match self.columns[column].1 {
+                Fit::Spare => total(&widths) > width,
+                Fit::Rare => total(&widths) > width || self.is_empty(column),
+                Fit::Whole | Fit::Number | Fit::Cut(_) | Fit::Prose => false,
+            };
+            if is_spared {
                 widths[column] = None;
             }
         }
@@ -136,6 +147,12 @@ impl<const N: usize> Table<N> {
         widths
     }
 
+    fn is_empty(&self, column: usize) -> bool {
+        self.rows
+            .iter()
+            .all(|row| row.cells[column].text == NOTHING)
+    }
+
     fn widest_cell(&self, column: usize) -> usize {
         let cells = self
             .rows
@@ -149,7 +166,7 @@ impl<const N: usize> Table<N> {
 
     fn narrowest(&self, column: usize) -> usize {
         match self.columns[column].1 {
-            Fit::Whole | Fit::Number | Fit::Spare => usize::MAX,
+            Fit::Whole | Fit::Number | Fit::Spare | Fit::Rare => usize::MAX,
             Fit::Cut(min) => min,
             Fit::Prose => MIN_PROSE,
         }
@@ -169,7 +186,7 @@ impl<const N: usize> Table<N> {
             let Some(of) = widths[column] else { continue };
             match self.columns[column].1 {
                 Fit::Whole | Fit::Cut(_) => line.push(&cut(&cell.text, of), of, cell.colour),
-                Fit::Number | Fit::Spare => {
+                Fit::Number | Fit::Spare | Fit::Rare => {
                     line.push(&format!("{:>of$}", cell.text), of, cell.colour)
                 }
                 Fit::Prose => {

@@ -40,6 +40,15 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
+/// How long something took, where tenths of a second count: `12ms`, `1.8s`, then as [`short`].
+pub(crate) fn precise(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 0.9995 => format!("{:.0}ms", seconds.max(0.0) * 1e3),
+        seconds if seconds < 99.95 => format!("{seconds:.1}s"),
+        seconds => Duration::try_from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), short),
+    }
+}
+
 /// The time from `then` to `now`, [`short`]; zero if the clocks disagree.
 pub(crate) fn since(then: Timestamp, now: Timestamp) -> String {
     let whole_seconds = now.duration_since(then).as_secs();
@@ -90,6 +99,23 @@ mod tests {
         assert_eq!(shown(90_000), "1d01h");
         assert_eq!(short(Duration::from_millis(500)), "500ms");
         assert_eq!(short(Duration::from_nanos(1)), "1ms");
+    }
+
+    #[test]
+    fn what_took_less_than_two_minutes_has_tenths_of_seconds() {
+        let shown = [
+            0.0004,
+            0.012,
+            0.9999,
+            1.84,
+            99.9,
+            150.0,
+            -1.0,
+            f64::INFINITY,
+        ]
+        .map(precise);
+        let wanted = ["0ms", "12ms", "1.0s", "1.8s", "99.9s", "2m30s", "0ms", "-"];
+        assert_eq!(shown, wanted);
     }
 
     #[test]

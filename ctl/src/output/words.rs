@@ -122,6 +122,14 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Tokens per second: two digits are enough to compare.
+pub(crate) fn speed(tokens_per_second: f64) -> String {
+    match tokens_per_second < 9.95 {
+        true => format!("{tokens_per_second:.1}"),
+        false => format!("{tokens_per_second:.0}"),
+    }
+}
+
 /// A number of bytes for a narrow column, in powers of 1024, as `4.4G`.
 pub(crate) fn short_bytes(bytes: u64) -> String {
     scaled(bytes, 1024.0, ["K", "M", "G", "T"])

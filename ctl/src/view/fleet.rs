@@ -15,6 +15,31 @@ pub(crate) struct Status {
     pub(crate) generation: Option<u64>,
     pub(crate) config: Config,
     pub(crate) servers: Vec<Server>,
+    pub(crate) gateways: Vec<Gateway>,
+}
+
+/// A gateway that is attached.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Gateway {
+    pub(crate) id: String,
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    /// Where it listens.
+    pub(crate) addresses: Vec<String>,
+    pub(crate) attached_at: Option<Timestamp>,
+}
+
+impl From<v1::Gateway> for Gateway {
+    fn from(gateway: v1::Gateway) -> Self {
+        Self {
+            id: gateway.id,
+            version: gateway.version,
+            pid: gateway.pid,
+            addresses: gateway.addresses,
+            attached_at: timestamp(gateway.attached_at),
+        }
+    }
 }
 
 impl From<v1::GetStatusResponse> for Status {
@@ -25,6 +50,7 @@ impl From<v1::GetStatusResponse> for Status {
             generation: answer.generation,
             config: answer.config.unwrap_or_default().into(),
             servers: all(answer.servers),
+            gateways: all(answer.gateways),
         }
     }
 }

@@ -12,6 +12,7 @@ mod model;
 mod profile;
 mod record;
 mod reload;
+mod request;
 mod server;
 
 use jiff::Timestamp;
@@ -24,12 +25,18 @@ pub(crate) use model::{Model, Models, Scan};
 pub(crate) use profile::{Profile, ProfileText, Profiles};
 pub(crate) use record::{Event, Events, LogLine, Logs};
 pub(crate) use reload::{Action, Reload, Step, Verdict, Veto};
+pub(crate) use request::{Request, Requests};
 pub(crate) use server::{Exit, Explanation, Server, State};
 
 /// A time of the API; `None` if it is absent or beyond what a clock can show.
 fn timestamp(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     let time = time?;
     Timestamp::new(time.seconds, time.nanos).ok()
+}
+
+/// A duration of the API.
+fn seconds(duration: prost_types::Duration) -> f64 {
+    duration.seconds as f64 + f64::from(duration.nanos) / 1e9
 }
 
 /// The API writes an absent text as an empty one.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use magi_proto::v1;
 use serde::Serialize;
 
-use super::{non_empty, timestamp};
+use super::{non_empty, seconds, timestamp};
 
 /// The public state of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -96,6 +96,15 @@ pub(crate) struct Server {
     /// How that is known: `estimate`, `fit` or `observed`.
     pub(crate) memory_source: Option<String>,
     pub(crate) model_id: Option<String>,
+    /// Requests of gateways that it is answering.
+    pub(crate) in_flight: Option<u32>,
+    /// Requests of gateways that wait for it.
+    pub(crate) waiting: Option<u32>,
+    /// Of the answer that ended last.
+    pub(crate) tokens_per_second: Option<f64>,
+    pub(crate) last_used: Option<Timestamp>,
+    /// Whether requests for it are refused until a start.
+    pub(crate) held: bool,
 }
 
 impl Server {
@@ -135,6 +144,11 @@ impl From<v1::Server> for Server {
             memory_needed: server.memory_needed,
             memory_source: non_empty(server.memory_source),
             model_id: server.model_id,
+            in_flight: server.in_flight,
+            waiting: server.waiting,
+            tokens_per_second: server.tokens_per_second,
+            last_used: timestamp(server.last_used),
+            held: server.held,
         }
     }
 }
@@ -193,6 +207,13 @@ pub(crate) struct Explanation {
     /// What all servers have reserved of it.
     pub(crate) memory_reserved: u64,
     pub(crate) priority: i32,
+    /// How long it may be without a request before it is stopped.
+    pub(crate) idle_timeout_seconds: Option<f64>,
+    pub(crate) idle_stop_at: Option<Timestamp>,
+    /// Whether it never makes room for another.
+    pub(crate) pin: bool,
+    /// What was decided last about room for it, or by it.
+    pub(crate) making_room: Vec<String>,
 }
 
 impl Explanation {
@@ -208,15 +229,17 @@ impl Explanation {
             restart_policy: answer.restart_policy,
             failures: answer.failures,
             max_failures: answer.max_failures,
-            next_delay_seconds: answer
-                .next_delay
-                .map(|delay| delay.seconds as f64 + f64::from(delay.nanos) / 1e9),
+            next_delay_seconds: answer.next_delay.map(seconds),
             log_path: non_empty(answer.log_path),
             tree: answer.tree,
             device_memory: answer.device_memory.into_iter().collect(),
             memory_budget: answer.memory_budget,
             memory_reserved: answer.memory_reserved,
             priority: answer.priority,
+            idle_timeout_seconds: answer.idle_timeout.map(seconds),
+            idle_stop_at: timestamp(answer.idle_stop_at),
+            pin: answer.pin,
+            making_room: answer.making_room,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! A daemon that gives prepared answers, to see what magictl makes of them.
 
+mod gateways;
 mod stores;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use magi_proto::v1::daemon_service_server::{DaemonService, DaemonServiceServer};
+use magi_proto::v1::gateway_service_server::GatewayServiceServer;
 use magi_proto::v1::generation_service_server::GenerationServiceServer;
 use magi_proto::v1::model_service_server::ModelServiceServer;
 use magi_proto::v1::profile_service_server::ProfileServiceServer;
@@ -45,6 +47,9 @@ pub(crate) struct Script {
     pub(crate) explanation: ExplainServerResponse,
     pub(crate) version: GetVersionResponse,
     pub(crate) stores: Stores,
+    /// What every server is when it was ensured that it is ready.
+    pub(crate) ready: EnsureReadyResponse,
+    pub(crate) finished: Vec<FinishedRequest>,
     /// The last request that was answered with [`Script::answer`], as it is debugged.
     pub(crate) asked: Arc<Mutex<String>>,
 }
@@ -69,6 +74,7 @@ impl Fake {
             .add_service(DaemonServiceServer::new(script.clone()))
             .add_service(ModelServiceServer::new(script.clone()))
             .add_service(ProfileServiceServer::new(script.clone()))
+            .add_service(GatewayServiceServer::new(script.clone()))
             .add_service(GenerationServiceServer::new(script.clone()))
             .add_service(ServerServiceServer::new(script));
         runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
