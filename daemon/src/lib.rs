@@ -7,6 +7,7 @@
 //! * [`config`]: texts and an environment become typed values, or diagnostics with their place.
 //! * [`plan`]: the difference between what is defined and what should be, as steps per server.
 //! * [`lifecycle`]: one server's state machine, backoff, breaker, exit classes and liveness.
+//! * [`eviction`]: who is stopped to make room for whom.
 //! * [`gguf`]: what the headers of model files say.
 //! * [`name`], [`moment`]: the words that all of these share.
 //!
@@ -40,6 +41,7 @@ mod blocking;
 pub mod check;
 pub mod config;
 pub mod daemon;
+pub mod eviction;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the pure core.
-const CORE: [&str; 11] = [
+const CORE: [&str; 12] = [
     "config",
+    "eviction",
     "gguf",
     "lifecycle",
     "plan",

@@ -16,6 +16,9 @@
 //! needs. Whoever starts them says with [`Ledger::expect`] that they are about to ask, and until they
 //! did, nothing of lower order is decided.
 //!
+//! Those for whom room is being made come before all others ([`Ledger::favour`]), and until they have it,
+//! what gets free is kept for them: else whoever waits would take what was freed for another.
+//!
 //! # What may exceed the budget
 //!
 //! Servers that already run when they are met ([`Ledger::adopt`]), and figures that turn out to be
@@ -27,7 +30,7 @@ mod shortage;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::budget::Budget;
@@ -74,6 +77,8 @@ pub struct Ledger {
     granted: BTreeMap<Account, Demand>,
     /// In the order in which they are decided. Without a demand: expected to ask.
     pending: BTreeMap<Rank, Option<Demand>>,
+    /// Of those that wait, the ones for which room is being made.
+    favoured: BTreeSet<Account>,
 }
 
 type Rank = (Reverse<i32>, Account);
@@ -95,6 +100,7 @@ impl Ledger {
             budget,
             granted: BTreeMap::new(),
             pending: BTreeMap::new(),
+            favoured: BTreeSet::new(),
         }
     }
 
@@ -189,6 +195,28 @@ impl Ledger {
         self.settle();
     }
 
+    /// Gives back what all of these have, before anybody is given any of it.
+    pub fn release_all<'a>(&mut self, accounts: impl IntoIterator<Item = &'a Account>) {
+        for account in accounts {
+            self.granted.remove(account);
+        }
+        self.settle();
+    }
+
+    /// Says that room is being made for an account that waits. It ends when it is granted or withdrawn.
+    pub fn favour(&mut self, account: &Account) {
+        if self.rank_of(account).is_some() && self.favoured.insert(account.clone()) {
+            self.settle();
+        }
+    }
+
+    /// Says that no room is being made for an account any more.
+    pub fn favour_no_more(&mut self, account: &Account) {
+        if self.favoured.remove(account) {
+            self.settle();
+        }
+    }
+
     /// Replaces what an account has or waits for by a better figure. An account that has and asked for
     /// nothing is not touched.
     pub fn correct(&mut self, account: &Account, demand: Demand) {
@@ -231,22 +259,43 @@ impl Ledger {
         &self.granted
     }
 
-    /// Grants what can be granted, in order, up to the first that is expected and did not ask.
+    /// Grants what can be granted, in order, up to the first that is expected and did not ask; but
+    /// nothing beside those for whom room is being made, until they have it.
     fn settle(&mut self) {
         let mut total = self.total();
-        let mut granted = Vec::new();
-        for (rank, demand) in &self.pending {
-            let Some(demand) = demand else { break };
-            if self.budget.room(demand, &total).is_ok() {
-                total.add(demand, &self.budget);
-                granted.push(rank.clone());
+        let favoured = std::mem::take(&mut self.favoured);
+        let is_favoured = |(_, account): &&Rank| favoured.contains(account);
+        let first: Vec<_> = self.pending.keys().filter(is_favoured).cloned().collect();
+        for rank in first {
+            if !self.grant(&rank, &mut total) {
+                self.favoured.insert(rank.1);
             }
         }
-        for rank in granted {
-            if let Some(Some(demand)) = self.pending.remove(&rank) {
-                self.granted.insert(rank.1, demand);
+        if self.favoured.is_empty() {
+            let asked = self
+                .pending
+                .iter()
+                .take_while(|(_, demand)| demand.is_some());
+            let asked: Vec<_> = asked.map(|(rank, _)| rank.clone()).collect();
+            for rank in asked {
+                self.grant(&rank, &mut total);
             }
         }
+    }
+
+    /// Grants what this one asks for, if there is room for it beside `total`.
+    fn grant(&mut self, rank: &Rank, total: &mut Total) -> bool {
+        let Some(Some(demand)) = self.pending.get(rank) else {
+            return false;
+        };
+        if self.budget.room(demand, total).is_err() {
+            return false;
+        }
+        total.add(demand, &self.budget);
+        if let Some(Some(demand)) = self.pending.remove(rank) {
+            self.granted.insert(rank.1.clone(), demand);
+        }
+        true
     }
 
     fn total(&self) -> Total {

@@ -226,6 +226,42 @@ fn a_server_that_waits_is_told_when_a_lower_budget_makes_it_hopeless() {
     ));
 }
 
+#[test]
+fn what_gets_free_is_kept_for_the_one_for_whom_room_is_made() {
+    let mut ledger = ledger(10);
+    ledger.request(account("a"), ram(5), 0);
+    ledger.request(account("b"), ram(5), 0);
+    ledger.request(account("high"), ram(5), 9);
+    ledger.request(account("large"), ram(10), 0);
+    ledger.favour(&account("large"));
+    ledger.release(&account("a"));
+    assert_eq!(holders(&ledger), ["b"]);
+    ledger.release(&account("b"));
+    assert_eq!(holders(&ledger), ["large"]);
+    ledger.release(&account("large"));
+    assert_eq!(holders(&ledger), ["high"]);
+}
+
+#[test]
+fn one_for_whom_no_room_is_made_any_more_keeps_nobody_waiting() {
+    let waiting = || {
+        let mut ledger = ledger(10);
+        ledger.request(account("a"), ram(10), 0);
+        ledger.request(account("large"), ram(10), 0);
+        ledger.request(account("small"), ram(2), 0);
+        ledger.favour(&account("large"));
+        ledger.correct(&account("a"), ram(5));
+        assert_eq!(holders(&ledger), ["a"]);
+        ledger
+    };
+    let mut ledger = waiting();
+    ledger.favour_no_more(&account("large"));
+    assert_eq!(holders(&ledger), ["a", "small"]);
+    let mut ledger = waiting();
+    ledger.withdraw(&account("large"));
+    assert_eq!(holders(&ledger), ["a", "small"]);
+}
+
 #[derive(Clone, Debug)]
 enum Move {
     Expect(u8, i32),
@@ -236,6 +272,8 @@ enum Move {
     Correct(u8, Demand),
     Adopt(u8, Demand),
     SetBudget(Budget),
+    Favour(u8),
+    FavourNoMore(u8),
 }
 
 fn demands() -> impl Strategy<Value = Demand> {
@@ -266,7 +304,9 @@ fn moves() -> impl Strategy<Value = Move> {
         6 => (who.clone(), demands(), -2..3).prop_map(|(who, d, p)| Move::Request(who, d, p)),
         3 => who.clone().prop_map(Move::Release),
         1 => (who.clone(), demands()).prop_map(|(who, demand)| Move::Correct(who, demand)),
-        1 => (who, demands()).prop_map(|(who, demand)| Move::Adopt(who, demand)),
+        1 => (who.clone(), demands()).prop_map(|(who, demand)| Move::Adopt(who, demand)),
+        2 => who.clone().prop_map(Move::Favour),
+        1 => who.prop_map(Move::FavourNoMore),
         1 => budgets().prop_map(Move::SetBudget),
     ]
 }
@@ -286,6 +326,8 @@ fn play(ledger: &mut Ledger, step: &Move) {
         Move::Correct(who, demand) => ledger.correct(&name(who), demand.clone()),
         Move::Adopt(who, demand) => ledger.adopt(name(who), demand.clone()),
         Move::SetBudget(budget) => ledger.set_budget(budget.clone()),
+        Move::Favour(who) => ledger.favour(&name(who)),
+        Move::FavourNoMore(who) => ledger.favour_no_more(&name(who)),
     }
 }
 
@@ -331,8 +373,9 @@ proptest! {
         let mut ledger = ledger(10);
         for step in &steps {
             play(&mut ledger, step);
+            let favours = |account| ledger.favoured.is_empty() || ledger.favoured.contains(account);
             let undecided = ledger.pending.iter().take_while(|(_, demand)| demand.is_some());
-            for ((_, account), demand) in undecided {
+            for ((_, account), demand) in undecided.filter(|((_, account), _)| favours(account)) {
                 let demand = demand.as_ref().unwrap();
                 prop_assert!(ledger.would_fit(demand).is_err(), "{account} waits after {step:?}: {ledger:?}");
             }

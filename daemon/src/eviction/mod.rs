@@ -1,0 +1,233 @@
+//! Who is stopped to make room for a server that somebody asked for.
+//!
+//! Asked for is a server for which a request waits, or which an operator started. One that starts because
+//! its profile says so, or again after a crash, waits for room and makes none.
+//!
+//! # The rules
+//!
+//! * Only who is **idle** is stopped: it serves, and nothing is in flight or waits for it. One that just got
+//!   ready has not answered yet what it was started for; it counts as idle only after a while.
+//! * **Lowest priority** first, of those the one that was **idle for longest**. The priority of who asks does
+//!   not matter: an idle server keeps nobody waiting.
+//! * Who is **pinned** never makes room, and nobody does for one that he was started together with.
+//! * **As few as needed**: of those that come first, whoever is not needed in the end is spared. What is on
+//!   its way out already counts as gone.
+//! * **Never in vain**: if it is not enough even with all of them gone, none is stopped.
+//!
+//! What it looks like from outside may be out of date when a server is told to stop. So whoever carries
+//! this out lets the server itself, and those who send requests to it, say no; then [`decide`] is asked
+//! again, with that server [`Standing::InUse`].
+//!
+//! The question what fits is put to a copy of the [`Ledger`]: the same rules that will grant the memory say
+//! what stopping is good for.
+
+mod sentences;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::memory::{Account, Decision, Ledger, Shortage};
+use crate::name::ServerName;
+
+pub use sentences::{kept, making, waiting};
+
+/// A server that has memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its name.
+    pub server: ServerName,
+    /// Of two, the lower one makes room first.
+    pub priority: i32,
+    /// Whether it could be stopped.
+    pub standing: Standing,
+}
+
+/// Whether a server could be stopped to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It serves, and nobody has used it for so long.
+    Idle(Duration),
+    /// It got ready just now; it is idle if nobody uses it for so long.
+    Fresh(Duration),
+    /// Requests are at it, or wait for it.
+    Busy {
+        /// Requests that it is answering.
+        in_flight: u32,
+        /// Requests that wait.
+        waiting: u32,
+    },
+    /// It was to be stopped, and turned out to be in use.
+    InUse,
+    /// Its profile says that it never makes room.
+    Pinned,
+    /// It is about to serve, or is being replaced.
+    Underway,
+    /// It is on its way out, and gives back what it has.
+    Leaving,
+}
+
+/// The servers that have memory, by their accounts. What the ledger has beyond them stays.
+pub type Holders = BTreeMap<Account, Holder>;
+
+/// Who asks for room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Want {
+    /// The servers that were asked for in the same breath: they do not make room for each other.
+    pub beside: BTreeSet<ServerName>,
+}
+
+/// What is done for who asks for room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Nothing: there is room, or there will be once those are gone that are on their way out.
+    Coming,
+    /// These are stopped, in this order.
+    Stop {
+        /// What there is too little of without that.
+        shortage: Shortage,
+        /// Whose memory it will have.
+        victims: Vec<Account>,
+    },
+    /// Nothing yet: it would be enough with those that just got ready, the first of which counts as idle
+    /// after so long.
+    Soon {
+        /// What there is too little of.
+        shortage: Shortage,
+        /// When to decide again.
+        after: Duration,
+    },
+    /// Nothing can be done: it waits until more are idle.
+    Nobody {
+        /// What there is too little of.
+        shortage: Shortage,
+    },
+}
+
+/// Decides for all who ask for room, in the order in which the ledger serves them. Those that do not wait
+/// for memory are left out.
+pub fn decide(
+    ledger: &Ledger,
+    wants: &BTreeMap<Account, Want>,
+    holders: &Holders,
+) -> Vec<(Account, Room)> {
+    let mut after = ledger.clone();
+    let leaving = holders
+        .iter()
+        .filter(|(_, holder)| holder.standing == Standing::Leaving);
+    after.release_all(leaving.map(|(account, _)| account));
+    let asking = ledger.waiting().map(|(account, ..)| account);
+    let mut decided = Vec::new();
+    let mut taken = BTreeSet::new();
+    for account in asking {
+        let Some(want) = wants.get(account) else {
+            continue;
+        };
+        let room = choose(&after, account, want, holders, &taken);
+        if let Room::Stop { victims, .. } = &room {
+            after.favour(account);
+            after.release_all(victims);
+            taken.extend(victims.iter().cloned());
+        }
+        decided.push((account.clone(), room));
+    }
+    decided
+}
+
+/// Decides for one of them. Those that are `taken` are stopped already.
+fn choose(
+    ledger: &Ledger,
+    account: &Account,
+    want: &Want,
+    holders: &Holders,
+    taken: &BTreeSet<Account>,
+) -> Room {
+    let mut favoured = ledger.clone();
+    favoured.favour(account);
+    let shortage = match favoured.decision(account) {
+        Some(Decision::Waiting(Some(shortage))) => shortage,
+        Some(Decision::Granted | Decision::Waiting(None) | Decision::Never(_)) | None => {
+            return Room::Coming;
+        }
+    };
+    let spared = |holder: &Holder| want.beside.contains(&holder.server);
+    let may_go = || {
+        let others = holders.iter().filter(|(other, _)| *other != account);
+        others.filter(|(other, holder)| !spared(holder) && !taken.contains(other))
+    };
+    let idle = in_order(
+        may_go().filter_map(|(other, holder)| match holder.standing {
+            Standing::Idle(since) => Some((holder.priority, Reverse(since), other)),
+            Standing::Fresh(_)
+            | Standing::Busy { .. }
+            | Standing::InUse
+            | Standing::Pinned
+            | Standing::Underway
+            | Standing::Leaving => None,
+        }),
+    );
+    if let Some(victims) = fewest(&favoured, account, &idle) {
+        return Room::Stop { shortage, victims };
+    }
+    let fresh = may_go().filter_map(|(other, holder)| match holder.standing {
+        Standing::Fresh(after) => Some((after, other)),
+        Standing::Idle(_)
+        | Standing::Busy { .. }
+        | Standing::InUse
+        | Standing::Pinned
+        | Standing::Underway
+        | Standing::Leaving => None,
+    });
+    let fresh: BTreeSet<_> = fresh.collect();
+    let all: Vec<_> = idle
+        .iter()
+        .chain(fresh.iter().map(|(_, other)| other))
+        .copied()
+        .collect();
+    match fresh.first() {
+        Some((after, _)) if is_enough(&favoured, account, all) => Room::Soon {
+            shortage,
+            after: *after,
+        },
+        Some(_) | None => Room::Nobody { shortage },
+    }
+}
+
+fn in_order<'a>(
+    idle: impl Iterator<Item = (i32, Reverse<Duration>, &'a Account)>,
+) -> Vec<&'a Account> {
+    let sorted: BTreeSet<_> = idle.collect();
+    sorted.into_iter().map(|(.., account)| account).collect()
+}
+
+/// The first of `idle` that are enough, without those of them that are not needed; those that come last
+/// are spared first.
+fn fewest(ledger: &Ledger, account: &Account, idle: &[&Account]) -> Option<Vec<Account>> {
+    let mut gone = ledger.clone();
+    let is_granted = |ledger: &Ledger| ledger.decision(account) == Some(Decision::Granted);
+    let enough = idle.iter().position(|victim| {
+        gone.release_all([*victim]);
+        is_granted(&gone)
+    })?;
+    let mut victims = idle[..=enough].to_vec();
+    for place in (0..victims.len()).rev() {
+        let spared = victims.remove(place);
+        if !is_enough(ledger, account, victims.iter().copied()) {
+            victims.insert(place, spared);
+        }
+    }
+    Some(victims.into_iter().cloned().collect())
+}
+
+/// Whether `account` has what it asks for when these are gone.
+fn is_enough<'a>(
+    ledger: &Ledger,
+    account: &Account,
+    gone: impl IntoIterator<Item = &'a Account>,
+) -> bool {
+    let mut after = ledger.clone();
+    after.release_all(gone);
+    after.decision(account) == Some(Decision::Granted)
+}

@@ -1,0 +1,361 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::memory::{Budget, Demand, Source};
+
+const MIB: u64 = 1 << 20;
+
+fn account(name: &str) -> Account {
+    Account::new(name)
+}
+
+fn ram(bytes: u64) -> Demand {
+    Demand {
+        ram: bytes,
+        devices: BTreeMap::new(),
+        source: Source::Fit,
+    }
+}
+
+fn holder(name: &str, priority: i32, standing: Standing) -> (Account, Holder) {
+    let holder = Holder {
+        server: ServerName::new(name).unwrap(),
+        priority,
+        standing,
+    };
+    (account(name), holder)
+}
+
+fn idle(name: &str, priority: i32, seconds: u64) -> (Account, Holder) {
+    let idle = Standing::Idle(Duration::from_secs(seconds));
+    holder(name, priority, idle)
+}
+
+fn ledger(bytes: u64, has: &[(&str, u64)]) -> Ledger {
+    let mut ledger = Ledger::new(Budget {
+        ram: bytes,
+        devices_known: true,
+        ..Budget::default()
+    });
+    for (name, bytes) in has {
+        ledger.adopt(account(name), ram(*bytes));
+    }
+    ledger
+}
+
+/// What is done for `wanted`, which needs so much.
+fn room_for(mut ledger: Ledger, needs: u64, holders: &[(Account, Holder)]) -> Room {
+    ledger.request(account("wanted"), ram(needs), 0);
+    let wants = [(account("wanted"), Want::default())].into();
+    let holders = holders.iter().cloned().collect();
+    let mut decided = decide(&ledger, &wants, &holders);
+    assert_eq!(decided.len(), 1, "{decided:?}");
+    decided.remove(0).1
+}
+
+fn stopped(room: &Room) -> Vec<&str> {
+    match room {
+        Room::Stop { victims, .. } => victims.iter().map(Account::as_str).collect(),
+        Room::Coming | Room::Soon { .. } | Room::Nobody { .. } => Vec::new(),
+    }
+}
+
+#[test]
+fn the_lowest_priority_goes_first_and_then_who_was_idle_for_longest() {
+    let has = [("high", 4), ("low", 4), ("old", 4)];
+    let holders = [idle("high", 9, 900), idle("low", 0, 60), idle("old", 0, 90)];
+    let room = room_for(ledger(12, &has), 4, &holders);
+    assert_eq!(stopped(&room), ["old"]);
+    let room = room_for(ledger(12, &has), 8, &holders);
+    assert_eq!(stopped(&room), ["old", "low"]);
+}
+
+#[test]
+fn those_that_are_not_needed_are_spared() {
+    let has = [("large", 8), ("small", 1)];
+    let holders = [idle("large", 9, 5), idle("small", 0, 5)];
+    let room = room_for(ledger(10, &has), 8, &holders);
+    assert_eq!(stopped(&room), ["large"]);
+}
+
+#[test]
+fn nobody_is_stopped_in_vain() {
+    let has = [("idle", 4), ("busy", 4)];
+    let busy = Standing::Busy {
+        in_flight: 2,
+        waiting: 1,
+    };
+    let holders = [idle("idle", 0, 5), holder("busy", 0, busy)];
+    let room = room_for(ledger(8, &has), 6, &holders);
+    assert!(matches!(room, Room::Nobody { .. }), "{room:?}");
+}
+
+#[test]
+fn who_just_got_ready_is_waited_for() {
+    let after = Duration::from_secs(2);
+    let holders = [holder("fresh", 0, Standing::Fresh(after))];
+    let room = room_for(ledger(8, &[("fresh", 8)]), 6, &holders);
+    assert!(
+        matches!(room, Room::Soon { after: told, .. } if told == after),
+        "{room:?}"
+    );
+}
+
+#[test]
+fn what_is_on_its_way_out_counts_as_gone() {
+    let holders = [holder("leaving", 0, Standing::Leaving), idle("a", 0, 9)];
+    let room = room_for(ledger(8, &[("leaving", 4), ("a", 4)]), 4, &holders);
+    assert_eq!(room, Room::Coming);
+    let room = room_for(ledger(8, &[("leaving", 4), ("a", 4)]), 6, &holders);
+    assert_eq!(stopped(&room), ["a"]);
+}
+
+#[test]
+fn two_that_ask_are_not_given_the_same_room() {
+    let mut ledger = ledger(8, &[("a", 4), ("b", 4)]);
+    ledger.request(account("x"), ram(4), 0);
+    ledger.request(account("y"), ram(4), 0);
+    ledger.request(account("z"), ram(4), 0);
+    let names = ["x", "y", "z"];
+    let wants = names.map(|name| (account(name), Want::default())).into();
+    let holders = [idle("a", 0, 1), idle("b", 0, 2)].into();
+    let decided = decide(&ledger, &wants, &holders);
+    let victims: Vec<_> = decided.iter().map(|(_, room)| stopped(room)).collect();
+    assert_eq!(victims, [vec!["b"], vec!["a"], vec![]]);
+    assert!(matches!(decided[2].1, Room::Nobody { .. }));
+}
+
+#[test]
+fn those_that_were_asked_for_together_do_not_make_room_for_each_other() {
+    let mut ledger = ledger(4, &[("a", 4)]);
+    ledger.request(account("b"), ram(4), 0);
+    let want = Want {
+        beside: [ServerName::new("a").unwrap()].into(),
+    };
+    let holders = [idle("a", 0, 1)].into();
+    let decided = decide(&ledger, &[(account("b"), want)].into(), &holders);
+    assert!(matches!(decided[0].1, Room::Nobody { .. }), "{decided:?}");
+}
+
+#[test]
+fn a_decision_is_told_with_its_numbers() {
+    let has = [("alpha", 68 * MIB), ("beta", 34 * MIB)];
+    let holders = [idle("alpha", 0, 250), idle("beta", 5, 7)];
+    let ledger = ledger(500 * MIB, &has);
+    let granted = ledger.granted().clone();
+    let Room::Stop { shortage, victims } = room_for(ledger, 455 * MIB, &holders) else {
+        panic!("there are two that are idle");
+    };
+    let holders: Holders = holders.into();
+    let victims = victims
+        .iter()
+        .map(|victim| (&holders[victim], granted.get(victim)));
+    assert_eq!(
+        making(&shortage, victims),
+        "needs 455.0 MiB of RAM; 102.0 MiB of 500.0 MiB are reserved; makes room by stopping \
+         alpha (idle for 4m 10s, priority 0, 68.0 MiB of RAM)"
+    );
+}
+
+#[test]
+fn a_wait_is_told_with_what_keeps_the_others() {
+    let busy = Standing::Busy {
+        in_flight: 2,
+        waiting: 0,
+    };
+    let names = ["a", "b", "c", "d", "e"];
+    let standings = [busy, Standing::Pinned, Standing::InUse, busy, busy];
+    let holders: Holders = names
+        .iter()
+        .zip(standings)
+        .map(|(name, standing)| holder(name, 0, standing))
+        .collect();
+    let has = names.map(|name| (name, MIB));
+    let room = room_for(
+        ledger(5 * MIB, &has),
+        2 * MIB,
+        &holders.clone().into_iter().collect::<Vec<_>>(),
+    );
+    let Room::Nobody { shortage } = room else {
+        panic!("nobody is idle");
+    };
+    assert_eq!(
+        waiting(&shortage, holders.values()),
+        "needs 2.0 MiB of RAM; 5.0 MiB of 5.0 MiB are reserved; nobody can be stopped: a is in use \
+         (2 in flight, 0 waiting), b is pinned, c is in use, and 2 more"
+    );
+}
+
+/// What a server that is made up looks like, and what it has.
+fn standings() -> impl Strategy<Value = Standing> {
+    let time = (0..5_u64).prop_map(Duration::from_secs);
+    prop_oneof![
+        6 => time.clone().prop_map(Standing::Idle),
+        1 => time.prop_map(Standing::Fresh),
+        1 => (1..3_u32, 0..3_u32).prop_map(|(in_flight, waiting)| Standing::Busy { in_flight, waiting }),
+        1 => Just(Standing::InUse),
+        1 => Just(Standing::Pinned),
+        1 => Just(Standing::Underway),
+        1 => Just(Standing::Leaving),
+    ]
+}
+
+fn demands() -> impl Strategy<Value = Demand> {
+    let devices = proptest::collection::btree_map("[AB]", 0..6_u64, 0..3);
+    (0..8_u64, devices).prop_map(|(ram, devices)| Demand {
+        ram,
+        devices,
+        source: Source::Fit,
+    })
+}
+
+/// A ledger in which some have memory, and others ask for it.
+#[derive(Clone, Debug)]
+struct World {
+    ledger: Ledger,
+    holders: Holders,
+    wants: BTreeMap<Account, Want>,
+}
+
+fn worlds() -> impl Strategy<Value = World> {
+    let held = proptest::collection::vec((demands(), -1..2_i32, standings()), 0..7);
+    let asked = proptest::collection::vec((demands(), -1..2_i32, any::<bool>()), 1..4);
+    let budget = (0..24_u64, 0..16_u64, 0..6_u32);
+    (held, asked, budget).prop_map(|(held, asked, (bytes, device, max_loaded))| {
+        let devices = ["A", "B"].map(|name| (name.to_owned(), device));
+        let mut ledger = Ledger::new(Budget {
+            ram: bytes,
+            devices: devices.into(),
+            devices_known: true,
+            max_loaded,
+        });
+        let mut holders = Holders::new();
+        for (number, (has, priority, standing)) in held.into_iter().enumerate() {
+            let (account, holder) = holder(&format!("h{number}"), priority, standing);
+            ledger.adopt(account.clone(), has);
+            holders.insert(account, holder);
+        }
+        let mut wants = BTreeMap::new();
+        for (number, (needs, priority, makes_room)) in asked.into_iter().enumerate() {
+            let account = account(&format!("w{number}"));
+            ledger.request(account.clone(), needs, priority);
+            if makes_room {
+                wants.insert(account, Want::default());
+            }
+        }
+        World {
+            ledger,
+            holders,
+            wants,
+        }
+    })
+}
+
+impl World {
+    /// What is decided, and the ledger that each decision was made for.
+    fn decided(&self) -> Vec<(Account, Room, Ledger)> {
+        let mut before = self.ledger.clone();
+        let leaving = self.holders.iter();
+        let leaving = leaving.filter(|(_, holder)| holder.standing == Standing::Leaving);
+        before.release_all(leaving.map(|(account, _)| account));
+        let decided = decide(&self.ledger, &self.wants, &self.holders);
+        let each = decided.into_iter().map(|(account, room)| {
+            let for_it = before.clone();
+            if let Room::Stop { victims, .. } = &room {
+                before.favour(&account);
+                before.release_all(victims);
+            }
+            (account, room, for_it)
+        });
+        each.collect()
+    }
+
+    fn victims(&self) -> Vec<Account> {
+        let decided = self.decided().into_iter();
+        let victims = decided.filter_map(|(_, room, _)| match room {
+            Room::Stop { victims, .. } => Some(victims),
+            Room::Coming | Room::Soon { .. } | Room::Nobody { .. } => None,
+        });
+        victims.flatten().collect()
+    }
+
+    fn place(&self, account: &Account) -> Option<(i32, Reverse<Duration>)> {
+        match self.holders[account] {
+            Holder {
+                standing: Standing::Idle(since),
+                priority,
+                ..
+            } => Some((priority, Reverse(since))),
+            _ => None,
+        }
+    }
+}
+
+fn has_it_without(ledger: &Ledger, account: &Account, gone: &[Account]) -> bool {
+    let mut ledger = ledger.clone();
+    ledger.favour(account);
+    is_enough(&ledger, account, gone)
+}
+
+proptest! {
+    #[test]
+    fn only_idle_servers_are_stopped_and_each_once(world in worlds()) {
+        let victims = world.victims();
+        for victim in &victims {
+            prop_assert!(world.place(victim).is_some(), "{victim} in {world:?}");
+        }
+        let once: BTreeSet<_> = victims.iter().collect();
+        prop_assert_eq!(once.len(), victims.len());
+    }
+
+    #[test]
+    fn whoever_is_stopped_makes_enough_room_and_none_of_them_is_needless(world in worlds()) {
+        for (account, room, before) in world.decided() {
+            if let Room::Stop { victims, .. } = room {
+                prop_assert!(has_it_without(&before, &account, &victims));
+                for spared in 0..victims.len() {
+                    let mut fewer = victims.clone();
+                    fewer.remove(spared);
+                    prop_assert!(!has_it_without(&before, &account, &fewer), "{fewer:?} are enough for {account}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_stopped_for_one_that_has_room_or_cannot_have_it(world in worlds()) {
+        let idle: Vec<_> = world.holders.keys().filter(|account| world.place(account).is_some()).cloned().collect();
+        for (account, room, before) in world.decided() {
+            let taken = |victim: &&Account| before.granted().contains_key(*victim);
+            let left: Vec<_> = idle.iter().filter(taken).cloned().collect();
+            let has_room = has_it_without(&before, &account, &[]);
+            let could_have_it = has_it_without(&before, &account, &left);
+            let stops = matches!(room, Room::Stop { .. });
+            let never = before.decision(&account).is_none_or(|decision| matches!(decision, Decision::Never(_)));
+            prop_assert_eq!(stops, !has_room && could_have_it && !never, "{} in {:?}: {:?}", account, world, room);
+        }
+    }
+
+    #[test]
+    fn nobody_is_stopped_while_those_before_him_would_be_enough(world in worlds()) {
+        for (account, room, before) in world.decided() {
+            if let Room::Stop { victims, .. } = room {
+                let last = victims.iter().filter_map(|victim| Some((world.place(victim)?, victim.clone()))).max();
+                let Some(last) = last else { continue };
+                let all = world.holders.keys().filter_map(|holder| Some((world.place(holder)?, holder.clone())));
+                let taken = |holder: &Account| before.granted().contains_key(holder);
+                let earlier: Vec<_> = all.filter(|place| *place < last && taken(&place.1)).map(|(_, holder)| holder).collect();
+                prop_assert!(!has_it_without(&before, &account, &earlier), "{earlier:?} are enough for {account}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_asks_for_no_room_is_made_none(world in worlds()) {
+        for (account, ..) in world.decided() {
+            prop_assert!(world.wants.contains_key(&account));
+        }
+    }
+}
