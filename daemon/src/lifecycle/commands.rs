@@ -1,4 +1,4 @@
-//! What operators and plans ask of a server: they change what is desired, and what can be changed at
+//! What operators, plans and requests ask of a server: they change what is desired, and what can be changed at
 //! once.
 
 use super::policy::{Policy, RestartMode};
@@ -7,6 +7,42 @@ use super::step::Step;
 
 impl Step {
     pub(super) fn start(&mut self) {
+        self.state.on_demand = false;
+        self.run(|cause| matches!(cause, StopCause::Stop(_)));
+    }
+
+    /// Joins what is under way already; what should be stopped is started.
+    pub(super) fn demand(&mut self) {
+        match (self.state.desired, &self.state.phase) {
+            // It is left exited by its policy, for as long as nobody wants it.
+            (Desired::Stopped(_), _) | (Desired::Running, Phase::Stopped(_)) => {
+                self.state.on_demand = true;
+                self.run(StopCause::is_only_if_idle);
+            }
+            (
+                Desired::Running,
+                Phase::Failed {
+                    cause,
+                    retry_at: Some(due),
+                    ..
+                },
+            ) if *due <= self.now => self.half_open(*cause),
+            (
+                Desired::Running,
+                Phase::Queued { .. }
+                | Phase::Spawning { .. }
+                | Phase::Loading { .. }
+                | Phase::Ready { .. }
+                | Phase::Draining { .. }
+                | Phase::Stopping { .. }
+                | Phase::Backoff { .. }
+                | Phase::Failed { .. },
+            ) => {}
+        }
+    }
+
+    /// Has it run. A drain for one of the causes that `may_call_off` names is called off.
+    fn run(&mut self, may_call_off: fn(StopCause) -> bool) {
         self.state.desired = Desired::Running;
         match self.state.phase.clone() {
             Phase::Stopped(_) | Phase::Backoff { .. } | Phase::Failed { .. } => {
@@ -16,9 +52,9 @@ impl Step {
             Phase::Draining {
                 process,
                 ready_since,
-                cause: StopCause::Stop(_),
+                cause,
                 ..
-            } => self.ready(process, ready_since),
+            } if may_call_off(cause) => self.ready(process, ready_since),
             // What is there is on its way out: the next one is asked for.
             Phase::Spawning { given_up: true, .. }
             | Phase::Draining { .. }
@@ -37,6 +73,10 @@ impl Step {
     }
 
     pub(super) fn stop(&mut self, reason: StopReason) {
+        if reason.is_only_if_idle() {
+            return self.stop_if_idle(reason);
+        }
+        self.state.on_demand = false;
         self.state.desired = Desired::Stopped(reason);
         self.state.start_asked = false;
         match self.state.phase.clone() {
@@ -48,9 +88,28 @@ impl Step {
                 self.terminate(process, Ending::Asked(StopCause::Stop(reason)), None)
             }
             Phase::Ready { process, since } => self.drain(process, since, StopCause::Stop(reason)),
+            // It is to end even if it is not idle.
+            Phase::Draining {
+                process,
+                ready_since,
+                cause,
+                ..
+            } if cause.is_only_if_idle() => {
+                self.drain(process, ready_since, StopCause::Stop(reason));
+            }
             // Its end looks at `desired`. A drain goes on for its first cause: one that was to be replaced
             // is not called off by a later start.
             Phase::Spawning { .. } | Phase::Draining { .. } | Phase::Stopping { .. } => {}
+        }
+    }
+
+    /// Only what serves can be idle: anything else has something to do, or nothing to give.
+    fn stop_if_idle(&mut self, reason: StopReason) {
+        if let (Desired::Running, Phase::Ready { process, since }) =
+            (self.state.desired, self.state.phase.clone())
+        {
+            self.state.desired = Desired::Stopped(reason);
+            self.drain(process, since, StopCause::Stop(reason));
         }
     }
 
@@ -79,6 +138,15 @@ impl Step {
             Phase::Draining {
                 process,
                 ready_since,
+                cause: before,
+                ..
+            } if before.is_only_if_idle() => {
+                self.state.start_asked = true;
+                self.drain(process, ready_since, cause);
+            }
+            Phase::Draining {
+                process,
+                ready_since,
                 until,
                 ..
             } => {
@@ -99,6 +167,15 @@ impl Step {
         self.state.history.begin_anew();
         match &mut self.state.phase {
             Phase::Spawning { given_up, .. } => *given_up = true,
+            Phase::Draining {
+                process,
+                ready_since,
+                cause,
+                ..
+            } if cause.is_only_if_idle() => {
+                let (process, ready_since) = (*process, *ready_since);
+                self.drain(process, ready_since, StopCause::Replace);
+            }
             Phase::Draining { cause, .. } => *cause = StopCause::Replace,
             Phase::Stopped(_)
             | Phase::Queued { .. }

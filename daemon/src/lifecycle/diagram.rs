@@ -61,6 +61,12 @@ fn phases() -> Vec<Phase> {
             until,
             cause: StopCause::Stop(StopReason::Requested),
         },
+        Phase::Draining {
+            process: process(),
+            ready_since: since,
+            until,
+            cause: StopCause::Stop(StopReason::Idle),
+        },
         stopping(Ending::Asked(StopCause::Restart)),
         stopping(Ending::Ended(exit(ExitClass::Signal))),
         stopping(Ending::Ended(exit(ExitClass::BadArguments))),
@@ -91,7 +97,9 @@ fn events() -> Vec<(&'static str, Event)> {
     let incarnation = INCARNATION;
     vec![
         ("start", Event::Start),
+        ("request", Event::Demand),
         ("stop", Event::Stop(StopReason::Requested)),
+        ("stop if idle", Event::Stop(StopReason::Idle)),
         ("restart", Event::Restart),
         ("replace", Event::Replace),
         (
@@ -133,6 +141,7 @@ fn events() -> Vec<(&'static str, Event)> {
             },
         ),
         ("drained", Event::Drained { incarnation }),
+        ("busy", Event::Busy { incarnation }),
         (
             "exited",
             Event::Exited {
@@ -175,6 +184,7 @@ fn edges() -> Edges {
 fn is_consistent(state: &State) -> bool {
     match (&state.phase, state.desired) {
         (Phase::Stopped(_), desired) => desired != Desired::Running,
+        (Phase::Draining { cause, .. }, Desired::Running) if cause.is_only_if_idle() => false,
         (
             Phase::Queued { .. }
             | Phase::Loading { .. }

@@ -33,6 +33,10 @@
 //! * *A changed definition while it starts*: the start is given up at once; nothing can be in flight.
 //! * *A restart or a changed definition, then a stop, then a start*: what was to be replaced is not
 //!   taken up again, and its failure is not the answer to that start.
+//! * *A request while it drains*: a stop for idleness is called off, an operator's is not; the server is
+//!   started again when the old tree is gone.
+//! * *A stop or a changed definition while it drains for idleness*: it drains anew, and is not asked
+//!   any more whether it is idle.
 //! * *Other rules while it waits for its next try*: the wait is judged by them at once.
 //!
 //! # Failures
@@ -41,6 +45,16 @@
 //! second try has a [`Prospect`] at all; the restart policy says whether one is wanted; [`History`]
 //! says how long to wait and when to give up. Success counts from ready, never from spawn: a server
 //! that dies at the end of each load is failing, however long its loads take.
+//!
+//! # Requests
+//!
+//! A request asks for less than an operator ([`Event::Demand`]): it starts what is stopped, and joins
+//! what is under way, be it a load or a wait for the next try. What runs because of a request alone
+//! (`on_demand`) has no timer for its half-open try: the next request makes it, once it is due.
+//!
+//! Without requests a server is [`StopReason::Idle`], and one that is idle can be
+//! [`StopReason::Evicted`]. Both are questions rather than orders: whoever has something in flight
+//! answers [`Event::Busy`], which calls the drain off, and so does silence until its end.
 //!
 //! # What the shell guarantees
 //!

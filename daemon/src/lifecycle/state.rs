@@ -23,6 +23,9 @@ pub struct State {
     /// A start was asked for while the old incarnation was on its way down: the next start follows
     /// its end at once, whatever that end was.
     pub start_asked: bool,
+    /// It should run because a request wanted it, and for no other reason: once the breaker is open,
+    /// only a request has it tried again.
+    pub on_demand: bool,
     /// The number of the newest incarnation; 0 before the first.
     pub incarnation: u64,
 }
@@ -51,6 +54,25 @@ pub enum StopReason {
     Exited,
     /// Another incarnation with a newer definition took its place.
     Replaced,
+    /// It was without a request for as long as its definition allows.
+    Idle,
+    /// It had nothing to do, and made room for another server.
+    Evicted,
+}
+
+impl StopReason {
+    /// Whether it is a reason only as long as nobody works with the server.
+    pub fn is_only_if_idle(self) -> bool {
+        match self {
+            Self::Idle | Self::Evicted => true,
+            Self::Requested
+            | Self::NotAutostarted
+            | Self::Removed
+            | Self::Shutdown
+            | Self::Exited
+            | Self::Replaced => false,
+        }
+    }
 }
 
 /// Why an incarnation that works is being ended.
@@ -64,6 +86,17 @@ pub enum StopCause {
     Replace,
     /// It outlived the magid that started it.
     Survived,
+}
+
+impl StopCause {
+    /// Whether it is a cause only as long as nobody works with the server. Then that is what is desired
+    /// too: whatever else is asked for changes the cause.
+    pub fn is_only_if_idle(self) -> bool {
+        match self {
+            Self::Stop(reason) => reason.is_only_if_idle(),
+            Self::Restart | Self::Replace | Self::Survived => false,
+        }
+    }
 }
 
 /// The process of an incarnation.
@@ -205,6 +238,7 @@ impl State {
             history: History::new(seed),
             last_exit: None,
             start_asked: false,
+            on_demand: false,
             incarnation: last_incarnation,
         }
     }
@@ -279,6 +313,7 @@ impl State {
                 ..
             }
             | Phase::Backoff { until, .. } => Some(*until),
+            Phase::Failed { .. } if self.on_demand => None,
             Phase::Failed { retry_at, .. } => *retry_at,
             Phase::Stopped(_)
             | Phase::Queued { .. }

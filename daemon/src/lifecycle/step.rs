@@ -14,7 +14,9 @@ use crate::moment::Moment;
 pub enum Event {
     /// Somebody wants it to run.
     Start,
-    /// Somebody wants it stopped.
+    /// A request wants it. Unlike an operator it skips no wait and calls off no stop but an idle one.
+    Demand,
+    /// Somebody wants it stopped: for some reasons only if nobody works with it.
     Stop(StopReason),
     /// Somebody wants a new incarnation.
     Restart,
@@ -77,6 +79,11 @@ pub enum Event {
         /// Number of the incarnation.
         incarnation: u64,
     },
+    /// It was to let go only if it is idle, and it is not.
+    Busy {
+        /// Number of the incarnation.
+        incarnation: u64,
+    },
     /// The process ended.
     Exited {
         /// Number of the incarnation.
@@ -112,8 +119,13 @@ pub enum Action {
     AwaitReady(Process),
     /// Watch for a hang.
     Watch(Process),
-    /// Send [`Event::Drained`] when nothing is in flight.
-    Drain(Process),
+    /// Send [`Event::Drained`] when nothing is in flight. It may follow another one.
+    Drain {
+        /// The process.
+        process: Process,
+        /// Send [`Event::Busy`] instead if anything is.
+        only_if_idle: bool,
+    },
     /// Send SIGTERM and SIGCONT.
     Terminate(Process),
     /// Kill the whole tree, and send [`Event::Gone`] when nothing of it is left.
@@ -142,9 +154,11 @@ impl Step {
     fn take(&mut self, event: Event) {
         match event {
             Event::Start => self.start(),
+            Event::Demand => self.demand(),
             Event::Stop(reason) => self.stop(reason),
             Event::Restart => {
                 self.state.desired = Desired::Running;
+                self.state.on_demand = false;
                 self.renew(StopCause::Restart);
             }
             Event::Replace => match self.state.desired {
@@ -168,6 +182,7 @@ impl Step {
             Event::Hung { incarnation, exit } => self.hung(incarnation, exit),
             Event::Overwritten { incarnation, exit } => self.overwritten(incarnation, exit),
             Event::Drained { incarnation } => self.drained(incarnation),
+            Event::Busy { incarnation } => self.busy(incarnation),
             Event::Exited { incarnation, exit } => self.exited(incarnation, exit),
             Event::Stuck {
                 incarnation,
@@ -350,6 +365,20 @@ impl Step {
         }
     }
 
+    fn busy(&mut self, incarnation: u64) {
+        if let Phase::Draining {
+            process,
+            ready_since,
+            cause,
+            ..
+        } = self.state.phase
+            && process.incarnation == incarnation
+            && cause.is_only_if_idle()
+        {
+            self.call_off(process, ready_since);
+        }
+    }
+
     fn exited(&mut self, incarnation: u64, exit: Arc<Exit>) {
         if self.state.live_incarnation() != Some(incarnation) {
             return;
@@ -470,6 +499,13 @@ impl Step {
                 let exit = startup_timeout(&self.state.policy, obstacle.as_deref());
                 self.terminate(process, Ending::Failing(Arc::new(exit)), None);
             }
+            // Nobody has said that it is idle.
+            Phase::Draining {
+                process,
+                ready_since,
+                cause,
+                ..
+            } if cause.is_only_if_idle() => self.call_off(process, ready_since),
             Phase::Draining {
                 process,
                 ready_since,
@@ -490,20 +526,23 @@ impl Step {
                 self.state.history.note_restart();
                 self.queue();
             }
-            Phase::Failed { cause, .. } => {
-                self.state.history.note_restart();
-                match cause {
-                    FailedCause::TooMany(_) => self.state.history.note_trial(),
-                    FailedCause::Prospect | FailedCause::Policy => {}
-                }
-                self.queue();
-            }
+            Phase::Failed { cause, .. } => self.half_open(cause),
             // These have no deadline.
             Phase::Stopped(_)
             | Phase::Queued { .. }
             | Phase::Spawning { .. }
             | Phase::Ready { .. } => {}
         }
+    }
+
+    /// Tries once more what had failed.
+    pub(super) fn half_open(&mut self, cause: FailedCause) {
+        self.state.history.note_restart();
+        match cause {
+            FailedCause::TooMany(_) => self.state.history.note_trial(),
+            FailedCause::Prospect | FailedCause::Policy => {}
+        }
+        self.queue();
     }
 
     // Entering a phase.
@@ -514,7 +553,14 @@ impl Step {
         self.actions.push(Action::AwaitTurn);
     }
 
+    /// Goes on with what was to be stopped if it is idle.
+    fn call_off(&mut self, process: Process, ready_since: Moment) {
+        self.state.desired = Desired::Running;
+        self.ready(process, ready_since);
+    }
+
     pub(super) fn ready(&mut self, process: Process, since: Moment) {
+        self.state.start_asked = false;
         self.state.phase = Phase::Ready { process, since };
         self.actions.push(Action::Watch(process));
     }
@@ -526,7 +572,10 @@ impl Step {
             until: self.now + self.state.policy.drain_timeout,
             cause,
         };
-        self.actions.push(Action::Drain(process));
+        self.actions.push(Action::Drain {
+            process,
+            only_if_idle: cause.is_only_if_idle(),
+        });
     }
 
     pub(super) fn terminate(

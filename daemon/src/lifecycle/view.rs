@@ -68,6 +68,8 @@ impl StopReason {
             Self::Shutdown => "shutdown",
             Self::Exited => "exited",
             Self::Replaced => "replaced",
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
         }
     }
 }

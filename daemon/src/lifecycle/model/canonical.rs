@@ -17,6 +17,7 @@ pub(crate) struct Key {
     phase: PhaseKey,
     mode: u8,
     start_asked: bool,
+    on_demand: bool,
     failures: Vec<(u8, bool)>,
     next_delay: u8,
     trial: bool,
@@ -52,6 +53,7 @@ enum EndingKey {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum CauseKey {
     Stop,
+    StopIfIdle,
     Renew,
     Survived,
 }
@@ -75,6 +77,7 @@ impl Key {
                 RestartMode::Never => 2,
             },
             start_asked: state.start_asked,
+            on_demand: state.on_demand,
             failures: failures
                 .into_iter()
                 .map(|(age, sticky)| (seconds(age), sticky))
@@ -174,6 +177,7 @@ fn phase_key(phase: &Phase, policy: &Policy, now: Moment) -> PhaseKey {
 
 fn cause_key(cause: StopCause) -> CauseKey {
     match cause {
+        StopCause::Stop(reason) if reason.is_only_if_idle() => CauseKey::StopIfIdle,
         StopCause::Stop(_) => CauseKey::Stop,
         StopCause::Restart | StopCause::Replace => CauseKey::Renew,
         StopCause::Survived => CauseKey::Survived,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{World, agrees, begins, is_open};
+use super::world::{World, agrees, begins, finds_it_stopped, is_automatic, is_open};
 use crate::lifecycle::{
     Action, Event, ExitClass, Phase, PublicState, RestartMode, State, StopReason,
 };
@@ -31,6 +31,8 @@ pub(crate) enum Law {
     StartIsAskedOnce,
     SupersededNeverServes,
     NeverIsNever,
+    BusyStays,
+    OperatorsStopIsKept,
     OnlySuccessIsExited,
     EveryEndIsTold,
     ReasonIsKnown,
@@ -39,7 +41,7 @@ pub(crate) enum Law {
 }
 
 impl Law {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::OneIncarnation,
         Self::NumbersGrow,
         Self::ActionsHaveAProcess,
@@ -61,6 +63,8 @@ impl Law {
         Self::StartIsAskedOnce,
         Self::SupersededNeverServes,
         Self::NeverIsNever,
+        Self::BusyStays,
+        Self::OperatorsStopIsKept,
         Self::OnlySuccessIsExited,
         Self::EveryEndIsTold,
         Self::ReasonIsKnown,
@@ -101,6 +105,8 @@ impl Law {
             Self::SupersededNeverServes => {
                 "an incarnation that was to be replaced never serves again"
             }
+            Self::BusyStays => "what is busy is not stopped for being idle",
+            Self::OperatorsStopIsKept => "a request calls off no drain but that of an idle server",
             Self::NeverIsNever => "with the policy `never`, nothing starts unasked",
             Self::OnlySuccessIsExited => "only what ended by itself with status 0 is left `exited`",
             Self::EveryEndIsTold => "the end of every incarnation is told",
@@ -126,7 +132,7 @@ pub(crate) fn judge_action(action: Action, world: &World) -> Result<(), Law> {
         }
         Action::AwaitReady(process)
         | Action::Watch(process)
-        | Action::Drain(process)
+        | Action::Drain { process, .. }
         | Action::Terminate(process)
         | Action::KillTree(process) => require(
             world.environment.process == Some(process),
@@ -138,6 +144,7 @@ pub(crate) fn judge_action(action: Action, world: &World) -> Result<(), Law> {
 /// Judges a change, before the witness takes note of it. `world` has the new state already.
 pub(crate) fn judge_change(before: &State, event: &Event, world: &World) -> Result<(), Law> {
     judge_end(before, event, world)?;
+    judge_drain(before, event, world)?;
     judge_start(before, event, world)?;
     judge_failure(before, event, world)
 }
@@ -164,17 +171,29 @@ fn judge_end(before: &State, event: &Event, world: &World) -> Result<(), Law> {
     )
 }
 
+fn judge_drain(before: &State, event: &Event, world: &World) -> Result<(), Law> {
+    if !matches!(before.phase, Phase::Draining { .. }) {
+        return Ok(());
+    }
+    let if_idle = world.environment.may_be_busy;
+    let is_not_idle = if_idle && matches!(event, Event::Busy { .. } | Event::Timer);
+    let serves = matches!(world.state.phase, Phase::Ready { .. });
+    require(!is_not_idle || serves, Law::BusyStays)?;
+    let is_kept = if_idle || *event != Event::Demand;
+    require(is_kept || !serves, Law::OperatorsStopIsKept)
+}
+
 fn judge_start(before: &State, event: &Event, world: &World) -> Result<(), Law> {
     let (after, witness) = (&world.state, &world.witness);
     require(after.incarnation >= before.incarnation, Law::NumbersGrow)?;
-    let automatic = matches!(event, Event::Timer);
+    let automatic = is_automatic(before, event, world.now);
     let starts = begins(before, after);
     let counted = after.history.restarts() > before.history.restarts();
     require(
         counted == (starts && automatic),
         Law::OnlyAutomaticRestartsCount,
     )?;
-    if !starts || is_asked(event) {
+    if !starts || is_asked(before, event) {
         return Ok(());
     }
     let never = after.policy.restart.mode == RestartMode::Never;
@@ -195,7 +214,7 @@ fn judge_failure(before: &State, event: &Event, world: &World) -> Result<(), Law
     let was_ready = witness
         .ready_for
         .is_some_and(|time| time >= policy.reset_after);
-    let begins_anew = is_asked(event) || matches!(event, Event::Healed);
+    let begins_anew = is_asked(before, event) || matches!(event, Event::Healed);
     require(
         delay >= before.history.next_delay(policy) || begins_anew || was_ready,
         Law::SuccessIsReady,
@@ -221,11 +240,12 @@ fn judge_failure(before: &State, event: &Event, world: &World) -> Result<(), Law
 }
 
 /// Whether somebody asks for something that may start the server.
-fn is_asked(event: &Event) -> bool {
-    matches!(
+fn is_asked(before: &State, event: &Event) -> bool {
+    let by_operator = matches!(
         event,
         Event::Start | Event::Restart | Event::Replace | Event::SetPolicy(_)
-    )
+    );
+    by_operator || *event == Event::Demand && finds_it_stopped(before)
 }
 
 /// Judges what has come of a move.
@@ -301,7 +321,14 @@ fn judge_process(world: &World) -> Result<(), Law> {
 
 fn judge_view(state: &State) -> Result<(), Law> {
     let view = state.view();
-    let stopped = ["requested", "not-autostarted", "removed", "shutdown"];
+    let stopped = [
+        "requested",
+        "not-autostarted",
+        "removed",
+        "shutdown",
+        "idle",
+        "evicted",
+    ];
     let is_failure = |reason: &str| {
         ExitClass::ALL
             .iter()
@@ -326,7 +353,17 @@ fn judge_view(state: &State) -> Result<(), Law> {
         }
         PublicState::Backoff | PublicState::Failed => is_failure(view.reason),
     };
-    let waits = matches!(view.state, PublicState::Backoff | PublicState::Failed);
-    let shown = view.next_try == state.deadline().filter(|_| waits);
+    let next_try = match state.phase {
+        Phase::Backoff { until, .. } => Some(until),
+        Phase::Failed { retry_at, .. } => retry_at,
+        Phase::Stopped(_)
+        | Phase::Queued { .. }
+        | Phase::Spawning { .. }
+        | Phase::Loading { .. }
+        | Phase::Ready { .. }
+        | Phase::Draining { .. }
+        | Phase::Stopping { .. } => None,
+    };
+    let shown = view.next_try == next_try;
     require(known && shown, Law::ReasonIsKnown)
 }

@@ -26,7 +26,9 @@ pub(crate) enum Move {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Start,
+    Demand,
     Stop,
+    StopIfIdle,
     Restart,
     Replace,
     SetMode(RestartMode),
@@ -48,6 +50,7 @@ pub(crate) enum Message {
     Hung,
     Overwritten,
     Drained,
+    Busy,
     Exited(Fault),
     Stuck,
     Gone,
@@ -77,9 +80,11 @@ pub(crate) enum Whose {
 }
 
 impl Ask {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Start,
+        Self::Demand,
         Self::Stop,
+        Self::StopIfIdle,
         Self::Restart,
         Self::Replace,
         Self::SetMode(RestartMode::Always),
@@ -91,7 +96,9 @@ impl Ask {
     pub(crate) fn event(self, policy: &Policy) -> Event {
         match self {
             Self::Start => Event::Start,
+            Self::Demand => Event::Demand,
             Self::Stop => Event::Stop(StopReason::Requested),
+            Self::StopIfIdle => Event::Stop(StopReason::Idle),
             Self::Restart => Event::Restart,
             Self::Replace => Event::Replace,
             Self::SetMode(mode) => {
@@ -105,7 +112,7 @@ impl Ask {
 }
 
 impl Message {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Shortage,
         Self::Granted,
         Self::DoesNotFit,
@@ -120,6 +127,7 @@ impl Message {
         Self::Hung,
         Self::Overwritten,
         Self::Drained,
+        Self::Busy,
         Self::Exited(Fault::None),
         Self::Exited(Fault::Crash),
         Self::Exited(Fault::PortTaken),
@@ -163,6 +171,7 @@ impl Message {
                 exit: Arc::new(Exit::without_process(ExitClass::ModelOverwritten, "why")),
             },
             Self::Drained => Event::Drained { incarnation },
+            Self::Busy => Event::Busy { incarnation },
             Self::Exited(fault) => Event::Exited {
                 incarnation,
                 exit: Arc::new(fault.exit(ExitClass::Signal)),
@@ -190,6 +199,7 @@ impl Message {
                 environment.process.is_some() && !environment.ended && !ending
             }
             Self::Drained => environment.drains,
+            Self::Busy => environment.may_be_busy,
             Self::Exited(_) => environment.process.is_some() && !environment.ended,
             Self::Stuck => environment.killing,
             Self::Gone => environment.killing && environment.ended,
@@ -216,6 +226,7 @@ impl Message {
             | Self::Hung
             | Self::Overwritten
             | Self::Drained
+            | Self::Busy
             | Self::Exited(_)
             | Self::Stuck
             | Self::Gone
@@ -287,7 +298,15 @@ impl Move {
     pub(crate) fn is_possible(self, world: &World) -> bool {
         match self {
             Self::Ask(Ask::SetMode(mode)) => world.state.policy.restart.mode != mode,
-            Self::Ask(Ask::Start | Ask::Stop | Ask::Restart | Ask::Replace | Ask::Hurry)
+            Self::Ask(
+                Ask::Start
+                | Ask::Demand
+                | Ask::Stop
+                | Ask::StopIfIdle
+                | Ask::Restart
+                | Ask::Replace
+                | Ask::Hurry,
+            )
             | Self::Pass(_)
             | Self::Late(_, Whose::Earlier | Whose::Later) => true,
             Self::Tell(message) => message.is_awaited(world),
@@ -343,6 +362,8 @@ impl Manners {
             .find(|(message, comes)| *comes && message.is_awaited(world));
         match message {
             Some((message, _)) => Way::On(Move::Tell(message)),
+            None if world.has_due_trial() => Way::On(Move::Ask(Ask::Demand)),
+            None if world.has_trial() => Way::On(Move::Pass(Duration::from_secs(1))),
             None if world.state.deadline().is_some() => Way::On(Move::Pass(Duration::from_secs(1))),
             None => Way::Lost,
         }

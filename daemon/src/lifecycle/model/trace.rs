@@ -68,7 +68,9 @@ fn words(next: Move) -> String {
 fn ask_words(ask: Ask) -> String {
     match ask {
         Ask::Start => "a start is asked for".to_owned(),
+        Ask::Demand => "a request comes".to_owned(),
         Ask::Stop => "a stop is asked for".to_owned(),
+        Ask::StopIfIdle => "it is to stop if it is idle".to_owned(),
         Ask::Restart => "a restart is asked for".to_owned(),
         Ask::Replace => "the definition changes".to_owned(),
         Ask::SetMode(mode) => format!("the restart policy becomes `{}`", mode.code()),
@@ -94,6 +96,7 @@ fn message_words(message: Message) -> &'static str {
         Message::Hung => "it hangs",
         Message::Overwritten => "its model is overwritten",
         Message::Drained => "nothing is in flight any more",
+        Message::Busy => "something is in flight",
         Message::Exited(fault) => match fault {
             Fault::None => "the process exits: status 0",
             Fault::Crash => "the process exits: signal 11",
@@ -140,7 +143,14 @@ fn action(action: &Action) -> String {
         Action::Spawn(number) => format!("spawn {number}"),
         Action::AwaitReady(process) => format!("await {} ready", process.incarnation),
         Action::Watch(process) => format!("watch {}", process.incarnation),
-        Action::Drain(process) => format!("drain {}", process.incarnation),
+        Action::Drain {
+            process,
+            only_if_idle: false,
+        } => format!("drain {}", process.incarnation),
+        Action::Drain {
+            process,
+            only_if_idle: true,
+        } => format!("drain {} if it is idle", process.incarnation),
         Action::Terminate(process) => format!("terminate {}", process.incarnation),
         Action::KillTree(process) => format!("kill the tree of {}", process.incarnation),
     }

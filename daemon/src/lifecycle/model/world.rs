@@ -44,6 +44,8 @@ pub(crate) struct Environment {
     pub(crate) watches: bool,
     /// Its drain is watched.
     pub(crate) drains: bool,
+    /// Its drain is given up if it is not idle.
+    pub(crate) may_be_busy: bool,
 }
 
 /// What is remembered of earlier moves, in order to judge by it and independently of the state.
@@ -144,6 +146,10 @@ impl World {
         self.actions = actions;
         laws::judge_change(&before, &event, self)?;
         self.witness.note(&before, &event, &self.state, self.now);
+        if self.environment.may_be_busy && matches!(self.state.phase, Phase::Ready { .. }) {
+            // The stop has not come to anything.
+            self.witness.wanted = true;
+        }
         if self.environment.has_anything() && matches!(event, Event::Restart | Event::Replace) {
             self.witness.superseded = true;
         }
@@ -167,11 +173,31 @@ impl World {
             }
             Action::AwaitReady(_) => environment.awaits_ready = true,
             Action::Watch(_) => environment.watches = true,
-            Action::Drain(_) => environment.drains = true,
+            Action::Drain { only_if_idle, .. } => {
+                environment.drains = true;
+                environment.may_be_busy = only_if_idle;
+            }
             Action::Terminate(_) => environment.terminated = true,
             Action::KillTree(_) => environment.killing = true,
         }
         Ok(())
+    }
+
+    /// Whether a request will have it tried once more.
+    pub(crate) fn has_trial(&self) -> bool {
+        matches!(
+            self.state.phase,
+            Phase::Failed {
+                retry_at: Some(_),
+                ..
+            }
+        ) && self.state.on_demand
+    }
+
+    /// Whether a request has it tried once more now.
+    pub(crate) fn has_due_trial(&self) -> bool {
+        let due = self.state.view().next_try;
+        self.has_trial() && due.is_some_and(|due| due <= self.now)
     }
 
     /// Whether the moment of the deadline has come.
@@ -212,6 +238,7 @@ impl Environment {
             | Message::Shortage
             | Message::Granted
             | Message::Drained
+            | Message::Busy
             | Message::Stuck => {}
         }
     }
@@ -222,12 +249,13 @@ impl Environment {
         self.awaits_ready &= matches!(phase, Phase::Loading { .. });
         self.watches &= matches!(phase, Phase::Ready { .. });
         self.drains &= matches!(phase, Phase::Draining { .. });
+        self.may_be_busy &= self.drains;
     }
 }
 
 impl Witness {
     fn note(&mut self, before: &State, event: &Event, after: &State, now: Moment) {
-        self.note_what_is_asked(event, after);
+        self.note_what_is_asked(before, event, after);
         self.note_ready(before, after, now);
         let by_itself = matches!(
             before.phase,
@@ -238,20 +266,25 @@ impl Witness {
         } else if !matches!(after.phase, Phase::Stopping { .. }) {
             self.ended_well = false;
         }
-        self.note_trial(before, event, after);
+        self.note_trial(before, event, after, now);
         self.opened_at = match is_open(after) {
             true => self.opened_at.or(Some(now)),
             false => None,
         };
     }
 
-    fn note_what_is_asked(&mut self, event: &Event, after: &State) {
+    fn note_what_is_asked(&mut self, before: &State, event: &Event, after: &State) {
         let asks = match event {
             Event::Start | Event::Restart => true,
+            Event::Demand => finds_it_stopped(before),
             Event::Replace => self.wanted,
             // It was weighed, and found too heavy.
             Event::DoesNotFit(_) => {
                 self.owed = false;
+                false
+            }
+            Event::Stop(reason) if reason.is_only_if_idle() => {
+                self.wanted &= !matches!(before.phase, Phase::Ready { .. });
                 false
             }
             Event::Stop(_) => {
@@ -272,6 +305,7 @@ impl Witness {
             | Event::Hung { .. }
             | Event::Overwritten { .. }
             | Event::Drained { .. }
+            | Event::Busy { .. }
             | Event::Exited { .. }
             | Event::Stuck { .. }
             | Event::Gone { .. }
@@ -291,11 +325,12 @@ impl Witness {
         }
     }
 
-    fn note_trial(&mut self, before: &State, event: &Event, after: &State) {
+    fn note_trial(&mut self, before: &State, event: &Event, after: &State, now: Moment) {
         let starts = begins(before, after);
         if starts {
-            let let_through = is_open(before) && matches!(event, Event::Timer);
-            let goes_on = self.on_trial && matches!(event, Event::Timer);
+            let by_itself = is_automatic(before, event, now);
+            let let_through = is_open(before) && by_itself;
+            let goes_on = self.on_trial && by_itself;
             self.on_trial = let_through || goes_on;
         } else if matches!(after.phase, Phase::Ready { .. }) {
             self.on_trial = false;
@@ -329,6 +364,28 @@ impl Witness {
 pub(crate) fn begins(before: &State, after: &State) -> bool {
     let queued = |state: &State| matches!(state.phase, Phase::Queued { .. });
     queued(after) && !queued(before)
+}
+
+/// Whether a request that comes now asks for a start, rather than joins what is under way.
+pub(crate) fn finds_it_stopped(state: &State) -> bool {
+    matches!(state.desired, Desired::Stopped(_)) || matches!(state.phase, Phase::Stopped(_))
+}
+
+/// Whether what starts now is tried again because it is due, and not because somebody asks for it.
+pub(crate) fn is_automatic(before: &State, event: &Event, now: Moment) -> bool {
+    let trial = match before.phase {
+        Phase::Failed { retry_at, .. } => retry_at,
+        Phase::Stopped(_)
+        | Phase::Queued { .. }
+        | Phase::Spawning { .. }
+        | Phase::Loading { .. }
+        | Phase::Ready { .. }
+        | Phase::Draining { .. }
+        | Phase::Stopping { .. }
+        | Phase::Backoff { .. } => None,
+    };
+    let is_due = trial.is_some_and(|due| due <= now);
+    *event == Event::Timer || *event == Event::Demand && is_due
 }
 
 /// Whether the breaker is open.

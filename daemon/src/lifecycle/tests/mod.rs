@@ -4,6 +4,7 @@ mod commands;
 mod exploration;
 mod failures;
 mod mutants;
+mod requests;
 mod walks;
 
 use std::time::Duration;

@@ -259,7 +259,63 @@ fn is_too_polite(state: &State, event: Event, now: Moment) -> Stepped {
     (next, actions)
 }
 
-const MUTANTS: [(Law, StepFn); 27] = [
+fn stops_what_is_busy(state: &State, event: Event, now: Moment) -> Stepped {
+    match event {
+        Event::Busy { .. } => (state.clone(), Vec::new()),
+        other => step(state, other, now),
+    }
+}
+
+fn stops_what_does_not_answer(state: &State, event: Event, now: Moment) -> Stepped {
+    match (&event, &state.phase) {
+        (Event::Timer, Phase::Draining { process, until, .. }) if *until <= now => {
+            let incarnation = process.incarnation;
+            step(state, Event::Drained { incarnation }, now)
+        }
+        _ => step(state, event, now),
+    }
+}
+
+/// What is wrong if a request is taken for an operator's word.
+fn obeys_requests(
+    state: &State,
+    event: Event,
+    now: Moment,
+    is_meant: fn(&Phase) -> bool,
+) -> Stepped {
+    match event {
+        Event::Demand if is_meant(&state.phase) => step(state, Event::Start, now),
+        other => step(state, other, now),
+    }
+}
+
+fn calls_off_a_stop_for_a_request(state: &State, event: Event, now: Moment) -> Stepped {
+    obeys_requests(state, event, now, |phase| {
+        matches!(phase, Phase::Draining { .. })
+    })
+}
+
+fn skips_a_backoff_for_a_request(state: &State, event: Event, now: Moment) -> Stepped {
+    obeys_requests(state, event, now, |phase| {
+        matches!(phase, Phase::Backoff { .. })
+    })
+}
+
+fn tries_what_failed_for_a_request(state: &State, event: Event, now: Moment) -> Stepped {
+    obeys_requests(state, event, now, |phase| {
+        matches!(phase, Phase::Failed { .. })
+    })
+}
+
+/// The half-open try of what only requests want is never made.
+fn is_deaf_to_requests_once_it_failed(state: &State, event: Event, now: Moment) -> Stepped {
+    match (&event, &state.phase) {
+        (Event::Demand, Phase::Failed { .. }) => (state.clone(), Vec::new()),
+        _ => step(state, event, now),
+    }
+}
+
+const MUTANTS: [(Law, StepFn); 33] = [
     (Law::OneIncarnation, spawns_twice),
     (Law::NumbersGrow, uses_a_number_again),
     (Law::ActionsHaveAProcess, signals_what_is_gone),
@@ -290,6 +346,12 @@ const MUTANTS: [(Law, StepFn); 27] = [
         goes_on_loading_the_old_definition,
     ),
     (Law::NeverIsNever, tries_again_in_spite_of_never),
+    (Law::BusyStays, stops_what_is_busy),
+    (Law::BusyStays, stops_what_does_not_answer),
+    (Law::OperatorsStopIsKept, calls_off_a_stop_for_a_request),
+    (Law::StartsAreDue, skips_a_backoff_for_a_request),
+    (Law::StartsAreDue, tries_what_failed_for_a_request),
+    (Law::ComesHome, is_deaf_to_requests_once_it_failed),
     (Law::OnlySuccessIsExited, takes_a_crash_for_an_exit),
     (Law::EveryEndIsTold, does_not_tell_of_an_end),
     (Law::ReasonIsKnown, calls_a_failure_requested),

@@ -13,11 +13,18 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Server {
-    pub(super) fn drain(&mut self, live: Incarnation) {
+    /// Tells when nothing is in flight; with `only_if_idle`, at once that something is.
+    pub(super) fn drain(&mut self, live: Incarnation, only_if_idle: bool) {
         let reports = self.reports.clone();
         let incarnation = live.number;
         self.effects.drain = effect(async move {
             while !is_idle(&live).await {
+                if only_if_idle {
+                    let _ = reports
+                        .send(Report::Event(Event::Busy { incarnation }))
+                        .await;
+                    return;
+                }
                 tokio::time::sleep(INTERVAL).await;
             }
             let event = Event::Drained { incarnation };

@@ -32,6 +32,7 @@ pub struct Explanation {
 impl Server {
     pub(super) fn explain(&self) -> Explanation {
         let (should_run, because) = match self.state.desired {
+            Desired::Running if self.state.on_demand => (true, "request"),
             Desired::Running if self.definition.autostart => (true, "profile"),
             Desired::Running => (true, "operator"),
             Desired::Stopped(StopReason::Requested) => (false, "operator"),
@@ -40,6 +41,8 @@ impl Server {
             Desired::Stopped(StopReason::Shutdown) => (false, "shutdown"),
             Desired::Stopped(StopReason::Exited) => (false, "exited"),
             Desired::Stopped(StopReason::Replaced) => (false, "replaced"),
+            Desired::Stopped(StopReason::Idle) => (false, "idle"),
+            Desired::Stopped(StopReason::Evicted) => (false, "evicted"),
         };
         let restart = &self.state.policy.restart;
         Explanation {

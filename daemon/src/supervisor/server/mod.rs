@@ -497,14 +497,17 @@ impl Server {
             Action::Spawn(incarnation) => self.begin_spawn(incarnation),
             Action::AwaitReady(process) => self.with(process, Self::await_ready),
             Action::Watch(process) => self.with(process, Self::watch),
-            Action::Drain(process) => self.with(process, Self::drain),
+            Action::Drain {
+                process,
+                only_if_idle,
+            } => self.with(process, |server, live| server.drain(live, only_if_idle)),
             Action::Terminate(process) => self.with(process, Self::terminate),
             Action::KillTree(process) => self.with(process, Self::kill_tree),
         }
     }
 
     /// Does something with the incarnation that an action is about.
-    fn with(&mut self, process: Pid, act: fn(&mut Self, Incarnation)) {
+    fn with(&mut self, process: Pid, act: impl FnOnce(&mut Self, Incarnation)) {
         match self.incarnation.clone() {
             Some(incarnation) if incarnation.number == process.incarnation => {
                 act(self, incarnation)
