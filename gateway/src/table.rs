@@ -3,6 +3,8 @@
 //! The table is a value: each change of the routes makes a new one, and requests read whichever is the
 //! newest when they come. What is in flight, and who waits, is counted in the places that tables share.
 
+mod names;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -206,7 +208,11 @@ impl Table {
                 names.entry(alias.clone()).or_insert_with(|| server.clone());
             }
         }
-        for server in servers.values() {
+        // Of several servers of one model, those that are ready come first.
+        let (ready, others): (Vec<_>, Vec<_>) = servers
+            .values()
+            .partition(|server| server.current.is_some());
+        for server in ready.into_iter().chain(others) {
             if let Some(model) = &server.route.model_id {
                 names.entry(model.clone()).or_insert_with(|| server.clone());
             }
