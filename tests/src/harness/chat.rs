@@ -1,19 +1,13 @@
-//! A client of a llama-server's endpoint.
-
-use std::time::Duration;
+//! Questions for whoever answers as a llama-server does.
 
 use anyhow::{Context, Result, bail};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-/// For one request, or for the next token of one.
-const DEADLINE: Duration = Duration::from_secs(20);
+use super::http::{Answer, Call, Reply};
+
+/// The route of all that is asked here.
+const CHAT: &str = "/v1/chat/completions";
 
 /// Asks an endpoint for four tokens, and gives the answer.
 ///
@@ -21,8 +15,32 @@ const DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// If the endpoint cannot be reached, breaks off, or answers other than 200.
 pub async fn chat(endpoint: &str) -> Result<String> {
-    let body = json!({ "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 4 });
-    let (status, text) = post(endpoint, "/v1/chat/completions", &body).await?;
+    said(endpoint, &question(None, 4)).await
+}
+
+/// Asks the model of this name for four tokens, and gives the answer.
+///
+/// # Errors
+///
+/// As [`chat`].
+pub async fn chat_with(endpoint: &str, model: &str) -> Result<String> {
+    said(endpoint, &question(Some(model), 4)).await
+}
+
+/// A question that is answered by so many tokens.
+pub fn question(model: Option<&str>, tokens: u32) -> Value {
+    let mut question = json!({
+        "messages": [{ "role": "user", "content": "hi" }],
+        "max_tokens": tokens,
+    });
+    if let Some(model) = model {
+        question["model"] = model.into();
+    }
+    question
+}
+
+async fn said(endpoint: &str, question: &Value) -> Result<String> {
+    let (status, text) = post(endpoint, CHAT, question).await?;
     if status != StatusCode::OK {
         bail!("{endpoint} answered {status}: {text}");
     }
@@ -40,9 +58,8 @@ pub async fn chat(endpoint: &str) -> Result<String> {
 ///
 /// If the endpoint cannot be reached or breaks off.
 pub async fn post(endpoint: &str, path: &str, body: &Value) -> Result<(StatusCode, String)> {
-    timeout(DEADLINE, post_patiently(endpoint, path, body))
-        .await
-        .with_context(|| format!("no answer from {endpoint}{path}"))?
+    let answer = Call::post(path, body).answer(endpoint).await?;
+    Ok((answer.status, answer.text))
 }
 
 /// As [`post`], without a deadline.
@@ -55,19 +72,9 @@ pub async fn post_patiently(
     path: &str,
     body: &Value,
 ) -> Result<(StatusCode, String)> {
-    let answer = whole(request(endpoint, path, Some(body.to_string())).await?).await?;
+    let reply = Call::post(path, body).send_patiently(endpoint).await?;
+    let answer = reply.whole().await?;
     Ok((answer.status, answer.text))
-}
-
-/// An answer, whole.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its `Content-Type`, without parameters.
-    pub content_type: String,
-    /// Its body.
-    pub text: String,
 }
 
 /// Asks for a path: by POST if there is a body, whatever it is, else by GET.
@@ -76,47 +83,16 @@ pub struct Answer {
 ///
 /// If the endpoint cannot be reached or breaks off.
 pub async fn ask(endpoint: &str, path: &str, body: Option<&str>) -> Result<Answer> {
-    timeout(DEADLINE, async {
-        whole(request(endpoint, path, body.map(str::to_owned)).await?).await
-    })
-    .await
-    .with_context(|| format!("no answer from {endpoint}{path}"))?
-}
-
-async fn whole(response: Response<Incoming>) -> Result<Answer> {
-    let status = response.status();
-    let kind = response.headers().get("content-type");
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let content_type = kind.split(';').next().unwrap_or_default().to_owned();
-    let bytes = response.into_body().collect().await?.to_bytes();
-    Ok(Answer {
-        status,
-        content_type,
-        text: String::from_utf8_lossy(&bytes).into_owned(),
-    })
-}
-
-async fn request(endpoint: &str, path: &str, body: Option<String>) -> Result<Response<Incoming>> {
-    let address = endpoint
-        .strip_prefix("http://")
-        .context("an http endpoint")?;
-    let stream = TcpStream::connect(address)
-        .await
-        .with_context(|| format!("cannot connect to {address}"))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = match body {
-        Some(_) => Request::post(path).header("content-type", "application/json"),
-        None => Request::get(path),
+    let call = match body {
+        Some(body) => Call::text(path, body.to_owned()),
+        None => Call::get(path),
     };
-    let body = Full::new(Bytes::from(body.unwrap_or_default()));
-    let request = request.header("host", address).body(body)?;
-    Ok(sender.send_request(request).await?)
+    call.answer(endpoint).await
 }
 
 /// An answer that is streamed.
 pub struct Chat {
-    body: Incoming,
+    reply: Reply,
 }
 
 impl Chat {
@@ -126,22 +102,25 @@ impl Chat {
     ///
     /// If the endpoint cannot be reached or answers other than 200.
     pub async fn start(endpoint: &str, tokens: u32) -> Result<Self> {
-        let body = json!({
-            "messages": [{ "role": "user", "content": "hi" }],
-            "max_tokens": tokens,
-            "stream": true,
-        });
-        let response = timeout(
-            DEADLINE,
-            request(endpoint, "/v1/chat/completions", Some(body.to_string())),
-        )
-        .await??;
-        if response.status() != StatusCode::OK {
-            bail!("{endpoint} answered {}", response.status());
+        Self::begin(endpoint, question(None, tokens)).await
+    }
+
+    /// Asks the model of this name for a stream of `tokens` tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chat::start`].
+    pub async fn with(endpoint: &str, model: &str, tokens: u32) -> Result<Self> {
+        Self::begin(endpoint, question(Some(model), tokens)).await
+    }
+
+    async fn begin(endpoint: &str, mut question: Value) -> Result<Self> {
+        question["stream"] = true.into();
+        let reply = Call::post(CHAT, &question).send(endpoint).await?;
+        if reply.status() != StatusCode::OK {
+            bail!("{endpoint} answered {}", reply.status());
         }
-        Ok(Self {
-            body: response.into_body(),
-        })
+        Ok(Self { reply })
     }
 
     /// The next piece of the stream, as it came. `None` at its proper end.
@@ -150,19 +129,7 @@ impl Chat {
     ///
     /// If the stream breaks off or stalls.
     pub async fn next(&mut self) -> Result<Option<String>> {
-        loop {
-            let frame = timeout(DEADLINE, self.body.frame())
-                .await
-                .context("the stream stalls")?;
-            match frame.transpose()? {
-                None => return Ok(None),
-                Some(frame) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(String::from_utf8_lossy(&data).into_owned()));
-                    }
-                }
-            }
-        }
+        self.reply.next().await
     }
 
     /// Everything that is still to come.
@@ -170,11 +137,13 @@ impl Chat {
     /// # Errors
     ///
     /// As [`Chat::next`].
-    pub async fn rest(mut self) -> Result<String> {
-        let mut text = String::new();
-        while let Some(piece) = self.next().await? {
-            text += &piece;
-        }
-        Ok(text)
+    pub async fn rest(self) -> Result<String> {
+        let (text, end) = self.reply.to_its_end().await;
+        end.map(|()| text)
+    }
+
+    /// Everything that is still to come, and whether it ended properly.
+    pub async fn to_its_end(self) -> (String, Result<()>) {
+        self.reply.to_its_end().await
     }
 }

@@ -108,6 +108,11 @@ impl Fleet {
         self.dir.path().to_str().expect("paths of tests are UTF-8")
     }
 
+    /// What stands in the environment of what a test starts beside magid.
+    pub(super) fn mark_beside(&self) -> String {
+        format!("MAGI_TEST_BESIDE={}", self.mark())
+    }
+
     /// A port that only this fleet uses, from the end of its range; `index` below 20. magid takes
     /// ports from the beginning.
     pub fn port(&self, index: u16) -> u16 {
@@ -396,8 +401,9 @@ impl Fleet {
     /// Ids of the living processes that magid started, itself left out.
     pub fn processes(&self) -> Vec<u32> {
         let magid = self.magid.as_ref().and_then(Child::id);
+        let beside = pids_with(&self.mark_beside());
         let mut pids = pids_with(self.mark());
-        pids.retain(|&pid| Some(pid) != magid);
+        pids.retain(|pid| Some(*pid) != magid && !beside.contains(pid));
         pids
     }
 

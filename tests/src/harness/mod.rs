@@ -10,6 +10,8 @@ mod chat;
 mod disk;
 mod fleet;
 mod freezer;
+mod gateway;
+mod http;
 mod models;
 mod notify;
 mod percentiles;
@@ -23,10 +25,12 @@ mod server;
 mod wait;
 
 pub use bystander::Bystander;
-pub use chat::{Answer, Chat, ask, chat, post, post_patiently};
+pub use chat::{Chat, ask, chat, chat_with, post, post_patiently, question};
 pub use disk::Disk;
 pub use fleet::Fleet;
 pub use freezer::Freezer;
+pub use gateway::Gateway;
+pub use http::{Answer, Call, Reply};
 pub use notify::NotifySocket;
 pub use percentiles::Percentiles;
 pub use places::{
