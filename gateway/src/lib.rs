@@ -21,10 +21,13 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod activity;
 pub mod attach;
 pub mod body;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod manage;
+pub mod metrics;
 pub mod queue;
 pub mod refusal;
 pub mod serve;

@@ -284,7 +284,8 @@ impl Refusal {
         Bytes::from(format!("{name}data: {}\n\n", self.document(shape)))
     }
 
-    fn document(&self, shape: Shape) -> Value {
+    /// The body of the answer.
+    pub(crate) fn document(&self, shape: Shape) -> Value {
         let Self {
             reason, message, ..
         } = self;
@@ -325,6 +326,11 @@ impl Reason {
             "does-not-fit" => Self::Magid {
                 code: reason.to_owned(),
                 status: StatusCode::SERVICE_UNAVAILABLE,
+            },
+            // What was sent can be read, and is wrong.
+            "invalid-configuration" => Self::Magid {
+                code: reason.to_owned(),
+                status: StatusCode::UNPROCESSABLE_ENTITY,
             },
             reason => Self::Magid {
                 code: reason.to_owned(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use crate::metrics::Counts;
 use crate::queue::Queue;
 
 /// The counters of one server, and the queue before it.
@@ -15,6 +16,8 @@ use crate::queue::Queue;
 pub struct Traffic {
     /// Where requests wait for their turn.
     pub queue: Queue,
+    /// What is counted of its requests, for `/metrics`.
+    pub counts: Counts,
     /// Notified when the way to the server has changed.
     pub moved: Notify,
     /// Requests that are not forwarded yet.
@@ -38,6 +41,7 @@ impl Traffic {
     pub fn new() -> Self {
         Self {
             queue: Queue::new(),
+            counts: Counts::default(),
             moved: Notify::new(),
             waiting: AtomicU32::new(0),
             last_used: AtomicI64::new(0),
