@@ -35,7 +35,7 @@ impl DaemonService for Api {
             generation: config.generation,
             config: Some(convert::config_status(&config)),
             servers: self.measured(self.context.board.read()).await,
-            gateways: Vec::new(),
+            gateways: self.gateways(),
         }))
     }
 

@@ -1,13 +1,16 @@
 //! `GatewayService`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use magi_proto::v1;
 use magi_proto::v1::gateway_service_server::GatewayService;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, attach, reader};
+use super::{Api, attach, convert, reader};
+use crate::supervisor::board::Row;
+use crate::supervisor::gateways::{Gateway, Gateways};
 
 #[tonic::async_trait]
 impl GatewayService for Api {
@@ -38,5 +41,34 @@ impl GatewayService for Api {
     ) -> Result<Response<Self::WatchRequestsStream>, Status> {
         let stream = self.requests.read(request, self.ending.clone());
         Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+impl Api {
+    /// The gateways that are attached.
+    pub(super) fn gateways(&self) -> Vec<v1::Gateway> {
+        let gateways = self.context.gateways.list();
+        let gateway = |gateway: &Arc<Gateway>| v1::Gateway {
+            id: gateway.id.clone(),
+            version: gateway.version.clone(),
+            pid: gateway.pid,
+            addresses: gateway.addresses.clone(),
+            attached_at: Some(convert::timestamp(gateway.attached_at)),
+        };
+        gateways.iter().map(gateway).collect()
+    }
+}
+
+/// Adds what is in flight at the servers of these rows.
+pub(super) fn add_uses(servers: &mut [v1::Server], rows: &[Arc<Row>], gateways: &Gateways) {
+    let is_attached = gateways.talk().borrow().is_attached();
+    let uses = gateways.uses();
+    let uses = uses.borrow();
+    for (server, row) in servers.iter_mut().zip(rows) {
+        let told = uses.of(&row.definition.name);
+        server.in_flight = is_attached.then_some(told.in_flight);
+        server.waiting = is_attached.then_some(told.waiting);
+        server.tokens_per_second = told.tokens_per_second;
+        server.last_used = told.last_used.map(convert::timestamp);
     }
 }

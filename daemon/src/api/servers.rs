@@ -14,7 +14,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::reader::{Gone, Reader};
-use super::{Api, convert, errors, logs, memory, peer, reader};
+use super::{Api, convert, errors, gateway, logs, memory, peer, reader};
 use crate::blocking::blocking;
 use crate::name::ServerName;
 use crate::secrets::{hide_secret, hide_secrets};
@@ -85,8 +85,14 @@ impl ServerService for Api {
             })
         })?;
         let snapshot = self.context.memory.snapshot();
+        let gateways = self.context.gateways.clone();
         let explain = move || {
             let mut answer = explained(&row, explanation);
+            gateway::add_uses(
+                answer.server.as_mut_slice(),
+                std::slice::from_ref(&row),
+                &gateways,
+            );
             memory::explain(&mut answer, &row, &snapshot);
             answer
         };
@@ -259,6 +265,7 @@ impl Api {
             Ok(Err(_)) | Err(_) => rows.iter().map(|row| convert::server(row)).collect(),
         };
         memory::add_needs(&mut servers, &rows, &self.context.memory.snapshot());
+        gateway::add_uses(&mut servers, &rows, &self.context.gateways);
         servers
     }
 }

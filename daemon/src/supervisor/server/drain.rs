@@ -1,4 +1,7 @@
 //! Waiting until nothing is in flight.
+//!
+//! The gateways are asked first: they let go, and send what comes meanwhile elsewhere. What is in flight
+//! then came to the port directly, and only llama-server itself knows of it.
 
 use std::time::Duration;
 
@@ -17,7 +20,12 @@ impl Server {
     pub(super) fn drain(&mut self, live: Incarnation, only_if_idle: bool) {
         let reports = self.reports.clone();
         let incarnation = live.number;
+        let gateways = &self.context.gateways;
+        let conversation = gateways.drain(self.seat.server.clone(), incarnation, false);
+        let answer = conversation.answer();
+        self.conversation = Some(conversation);
         self.effects.drain = effect(async move {
+            answer.await;
             while !is_idle(&live).await {
                 if only_if_idle {
                     let _ = reports

@@ -29,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::board::Row;
 use super::context::Context;
 use super::events::{Happening, Kind};
+use super::gateways::Conversation;
 use super::record::Record;
 use super::seat::{Numbers, Seat};
 use crate::files::Fingerprint;
@@ -191,6 +192,8 @@ struct Server {
     evidence: heal::Evidence,
     incarnation: Option<Incarnation>,
     effects: Effects,
+    /// What gateways are asked while it drains.
+    conversation: Option<Conversation>,
     turn: Option<OwnedSemaphorePermit>,
     /// The memory of the incarnation. While another one is to follow it, that one's.
     reserved: Option<Reservation>,
@@ -259,6 +262,7 @@ pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -
         evidence: heal::Evidence::new(),
         incarnation: None,
         effects: Effects::default(),
+        conversation: None,
         turn: None,
         reserved: None,
         waits: 0,
@@ -433,11 +437,15 @@ impl Server {
         let (state, actions) = lifecycle::step(&self.state, event, now);
         self.state = state;
         self.drop_what_is_over();
+        self.announce();
+        self.publish();
+        // Only now: gateways are told of the state before they are told what to do about it.
+        if !matches!(self.state.phase, lifecycle::Phase::Draining { .. }) {
+            self.conversation = None;
+        }
         for action in actions {
             self.perform(action);
         }
-        self.announce();
-        self.publish();
         // Only now: who starts next is told of after this one.
         if !self.state.is_starting() {
             self.turn = None;
