@@ -78,6 +78,8 @@ pub struct Talk {
 struct Drain {
     number: u64,
     only_if_idle: bool,
+    /// Who was asked. Whatever comes before that is the answer to an earlier drain.
+    asked: BTreeSet<Key>,
     let_go: BTreeSet<Key>,
     is_busy: bool,
 }
@@ -124,7 +126,7 @@ impl Gateways {
         Attachment {
             gateways: self.clone(),
             key,
-            told: BTreeMap::new(),
+            told: BTreeSet::new(),
         }
     }
 
@@ -158,6 +160,7 @@ impl Gateways {
             let drain = Drain {
                 number,
                 only_if_idle,
+                asked: BTreeSet::new(),
                 let_go: BTreeSet::new(),
                 is_busy: false,
             };
@@ -275,7 +278,7 @@ pub struct Attachment {
     gateways: Gateways,
     key: Key,
     /// The drains that the gateway was told of.
-    told: BTreeMap<Drained, u64>,
+    told: BTreeSet<Drained>,
 }
 
 impl Attachment {
@@ -290,13 +293,21 @@ impl Attachment {
     /// What the gateway is to be told since the last time. None: another stream of it took the place of
     /// this one.
     pub fn orders(&mut self) -> Option<Vec<Order>> {
-        let talk = self.gateways.talk.borrow();
-        if !talk.gateways.contains_key(&self.key) {
-            return None;
-        }
+        let (mut orders, talk) = (None, self.gateways.talk.clone());
+        talk.send_if_modified(|talk| {
+            let is_attached = talk.gateways.contains_key(&self.key);
+            orders = is_attached.then(|| self.orders_of(talk));
+            // Nobody waits for a question.
+            false
+        });
+        orders
+    }
+
+    fn orders_of(&mut self, talk: &mut Talk) -> Vec<Order> {
         let mut orders = Vec::new();
-        for (about, drain) in &talk.drains {
-            if self.told.insert(about.clone(), drain.number) != Some(drain.number) {
+        for (about, drain) in &mut talk.drains {
+            if drain.asked.insert(self.key) {
+                self.told.insert(about.clone());
                 orders.push(Order::Drain {
                     about: about.clone(),
                     only_if_idle: drain.only_if_idle,
@@ -304,7 +315,7 @@ impl Attachment {
             }
         }
         let board = &self.gateways.board;
-        self.told.retain(|about, _| {
+        self.told.retain(|about| {
             let drains = talk.drains.contains_key(about);
             // Of one that is being ended there is nothing more to say.
             if !drains && serves(board, about) {
@@ -312,7 +323,7 @@ impl Attachment {
             }
             drains
         });
-        Some(orders)
+        orders
     }
 }
 
@@ -380,11 +391,8 @@ impl Ear {
     fn answered(&self, about: &Drained, note: impl FnOnce(&mut Drain, Key)) {
         self.gateways.talk.send_if_modified(|talk| {
             let drain = talk.drains.get_mut(about);
-            let is_known = drain.is_some();
-            if let Some(drain) = drain {
-                note(drain, self.key);
-            }
-            is_known
+            let asked = drain.filter(|drain| drain.asked.contains(&self.key));
+            asked.map(|drain| note(drain, self.key)).is_some()
         });
     }
 }
@@ -430,7 +438,7 @@ mod tests {
     #[tokio::test]
     async fn every_gateway_has_to_let_go() {
         let gateways = gateways();
-        let [mut one, two] = ["1", "2"].map(|id| gateways.attach(gateway(id)));
+        let [mut one, mut two] = ["1", "2"].map(|id| gateways.attach(gateway(id)));
         let drain = gateways.drain(name(), 1, false);
         let about = (name(), 1);
         let order = Order::Drain {
@@ -439,6 +447,7 @@ mod tests {
         };
         assert_eq!(one.orders(), Some(vec![order]));
         assert_eq!(one.orders(), Some(Vec::new()));
+        assert_eq!(two.orders().unwrap().len(), 1);
         one.ear().drained(&about);
         // Only idle stops can be refused.
         two.ear().busy(&about);
@@ -475,8 +484,9 @@ mod tests {
     #[tokio::test]
     async fn one_busy_gateway_refuses_an_idle_stop() {
         let gateways = gateways();
-        let [one, two] = ["1", "2"].map(|id| gateways.attach(gateway(id)));
+        let [mut one, mut two] = ["1", "2"].map(|id| gateways.attach(gateway(id)));
         let drain = gateways.drain(name(), 1, true);
+        assert!(one.orders().is_some() && two.orders().is_some());
         one.ear().drained(&(name(), 1));
         two.ear().busy(&(name(), 1));
         assert_eq!(drain.answer().await, Answer::Busy);
@@ -496,6 +506,21 @@ mod tests {
             only_if_idle: false,
         };
         assert_eq!(one.orders(), Some(vec![order]));
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_drain_is_none_to_this_one() {
+        let gateways = gateways();
+        let mut one = gateways.attach(gateway("1"));
+        let about = (name(), 1);
+        drop(gateways.drain(name(), 1, true));
+        let drain = gateways.drain(name(), 1, true);
+        one.ear().drained(&about);
+        let answer = || gateways.talk.borrow().answer(&about, drain.number);
+        assert_eq!(answer(), None);
+        assert_eq!(one.orders().unwrap().len(), 1);
+        one.ear().drained(&about);
+        assert_eq!(answer(), Some(Answer::LetGo));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Incarnation, Report, Server, effect, end};
 use crate::lifecycle::Event;
 use crate::process::{probe, sockets};
+use crate::supervisor::gateways::Answer;
 
 /// The time between two looks. Short against any answer that is worth waiting for.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -21,24 +22,28 @@ impl Server {
         let reports = self.reports.clone();
         let incarnation = live.number;
         let gateways = &self.context.gateways;
-        let conversation = gateways.drain(self.seat.server.clone(), incarnation, false);
+        let conversation = gateways.drain(self.seat.server.clone(), incarnation, only_if_idle);
         let answer = conversation.answer();
         self.conversation = Some(conversation);
         self.effects.drain = effect(async move {
-            answer.await;
-            while !is_idle(&live).await {
-                if only_if_idle {
-                    let _ = reports
-                        .send(Report::Event(Event::Busy { incarnation }))
-                        .await;
-                    return;
-                }
-                tokio::time::sleep(INTERVAL).await;
-            }
-            let event = Event::Drained { incarnation };
+            let event = match answer.await {
+                Answer::LetGo => wait_for_idle(&live, only_if_idle).await,
+                Answer::Busy => Event::Busy { incarnation },
+            };
             let _ = reports.send(Report::Event(event)).await;
         });
     }
+}
+
+async fn wait_for_idle(live: &Incarnation, only_if_idle: bool) -> Event {
+    let incarnation = live.number;
+    while !is_idle(live).await {
+        if only_if_idle {
+            return Event::Busy { incarnation };
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+    Event::Drained { incarnation }
 }
 
 /// Whether it works for nobody: nobody is connected, or it sleeps, or all its slots are idle.
