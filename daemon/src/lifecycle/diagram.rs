@@ -38,9 +38,12 @@ fn phases() -> Vec<Phase> {
     };
     vec![
         Phase::Stopped(StopReason::Requested),
-        Phase::Queued { shortage: None },
+        Phase::Queued { wait: Wait::Turn },
         Phase::Queued {
-            shortage: Some("why".into()),
+            wait: Wait::Room("why".into()),
+        },
+        Phase::Queued {
+            wait: Wait::Memory("why".into()),
         },
         Phase::Spawning {
             incarnation: INCARNATION,
@@ -109,8 +112,9 @@ fn events() -> Vec<(&'static str, Event)> {
         ("policy never", Event::SetPolicy(policy(RestartMode::Never))),
         ("hurry", Event::Hurry),
         ("healed", Event::Healed),
-        ("no memory now", Event::Shortage(Some("why".into()))),
-        ("memory", Event::Shortage(None)),
+        ("no memory now", Event::Waits(Wait::Memory("why".into()))),
+        ("room is made", Event::Waits(Wait::Room("why".into()))),
+        ("memory", Event::Waits(Wait::Turn)),
         (
             "does not fit",
             Event::DoesNotFit(exit(ExitClass::DoesNotFit)),

@@ -83,6 +83,7 @@ pub use liveness::{HangDetector, Liveness, LivenessRules, Look, Work};
 pub use policy::{Policy, RestartMode, RestartPolicy};
 pub use state::{
     Desired, Ending, FailedCause, LastExit, Phase, Process, Rung, State, StopCause, StopReason,
+    Wait,
 };
 pub use step::{Action, Event, step};
 pub use view::{PublicState, View};

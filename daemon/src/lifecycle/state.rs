@@ -115,8 +115,8 @@ pub enum Phase {
     Stopped(StopReason),
     /// It waits for memory, and then until fewer servers are starting.
     Queued {
-        /// What it lacks. Absent unless it was told to wait for memory.
-        shortage: Option<Arc<str>>,
+        /// Which of the two, as far as it was told.
+        wait: Wait,
     },
     /// Its process is being made. There is none yet that could be signalled.
     Spawning {
@@ -181,6 +181,17 @@ pub enum Phase {
         /// When the half-open try is due. Absent if there is none.
         retry_at: Option<Moment>,
     },
+}
+
+/// What a server waits for before it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wait {
+    /// Its turn: there is memory for it, or it was not told otherwise.
+    Turn,
+    /// Others that are being stopped to make room for it: which, and why.
+    Room(Arc<str>),
+    /// Memory that nobody may ever give back: what it lacks.
+    Memory(Arc<str>),
 }
 
 /// A rung of the stop ladder.
@@ -277,7 +288,7 @@ impl State {
     pub fn is_starting(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Queued { shortage: None } | Phase::Spawning { .. } | Phase::Loading { .. }
+            Phase::Queued { wait: Wait::Turn } | Phase::Spawning { .. } | Phase::Loading { .. }
         )
     }
 
@@ -287,7 +298,9 @@ impl State {
         matches!(
             self.phase,
             Phase::Stopped(_)
-                | Phase::Queued { shortage: Some(_) }
+                | Phase::Queued {
+                    wait: Wait::Memory(_)
+                }
                 | Phase::Ready { .. }
                 | Phase::Failed { .. }
         )

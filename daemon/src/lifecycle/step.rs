@@ -6,6 +6,7 @@ use super::exit::{Exit, ExitClass};
 use super::policy::Policy;
 use super::state::{
     Desired, Ending, FailedCause, LastExit, Phase, Process, Rung, State, StopCause, StopReason,
+    Wait,
 };
 use crate::moment::Moment;
 
@@ -28,8 +29,8 @@ pub enum Event {
     Hurry,
     /// What made a failure permanent has changed: the model's file, or the binary.
     Healed,
-    /// There is no memory for it now, and what it lacks; absent: there is, and it waits for its turn.
-    Shortage(Option<Arc<str>>),
+    /// What it waits for before it starts.
+    Waits(Wait),
     /// There will never be memory for it as it is defined.
     DoesNotFit(Arc<Exit>),
     /// It is its turn to start, as the incarnation of this number.
@@ -111,7 +112,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Reserve memory, and send [`Event::Turn`] when few enough servers are starting. Meanwhile
-    /// [`Event::Shortage`] may be sent, or [`Event::DoesNotFit`] instead.
+    /// [`Event::Waits`] may be sent, or [`Event::DoesNotFit`] instead.
     AwaitTurn,
     /// Make the process of this incarnation.
     Spawn(u64),
@@ -168,7 +169,7 @@ impl Step {
             Event::SetPolicy(policy) => self.set_policy(policy),
             Event::Hurry => self.hurry(),
             Event::Healed => self.healed(),
-            Event::Shortage(shortage) => self.wait_for_memory(shortage),
+            Event::Waits(wait) => self.waits(wait),
             Event::DoesNotFit(exit) => self.does_not_fit(exit),
             Event::Turn(incarnation) => self.turn(incarnation),
             Event::Spawned(process) => self.spawned(process),
@@ -195,9 +196,9 @@ impl Step {
 
     // The way up.
 
-    fn wait_for_memory(&mut self, seen: Option<Arc<str>>) {
-        if let Phase::Queued { shortage } = &mut self.state.phase {
-            *shortage = seen;
+    fn waits(&mut self, told: Wait) {
+        if let Phase::Queued { wait } = &mut self.state.phase {
+            *wait = told;
         }
     }
 
@@ -549,7 +550,7 @@ impl Step {
 
     pub(super) fn queue(&mut self) {
         self.state.start_asked = false;
-        self.state.phase = Phase::Queued { shortage: None };
+        self.state.phase = Phase::Queued { wait: Wait::Turn };
         self.actions.push(Action::AwaitTurn);
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::state::{Desired, Ending, FailedCause, Phase, Rung, State, StopCause, StopReason};
+use super::state::{Desired, Ending, FailedCause, Phase, Rung, State, StopCause, StopReason, Wait};
 use crate::moment::Moment;
 
 /// The public state of a server.
@@ -92,14 +92,22 @@ impl State {
         let (state, reason, detail, next_try) = match &self.phase {
             Phase::Stopped(reason) => (PublicState::Stopped, reason.code(), String::new(), None),
             Phase::Queued {
-                shortage: Some(shortage),
+                wait: Wait::Memory(shortage),
             } => (
                 PublicState::Stopped,
                 "waiting-for-memory",
                 shortage.to_string(),
                 None,
             ),
-            Phase::Queued { shortage: None } => (
+            Phase::Queued {
+                wait: Wait::Room(victims),
+            } => (
+                PublicState::Starting,
+                "making-room",
+                victims.to_string(),
+                None,
+            ),
+            Phase::Queued { wait: Wait::Turn } => (
                 PublicState::Starting,
                 "waiting-for-turn",
                 String::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::world::{Environment, World};
 use crate::lifecycle::{
-    Desired, Ending, Exit, FailedCause, Phase, Policy, Prospect, RestartMode, Rung, StopCause,
+    Desired, Ending, Exit, FailedCause, Phase, Policy, Prospect, RestartMode, Rung, StopCause, Wait,
 };
 use crate::moment::Moment;
 
@@ -33,7 +33,7 @@ pub(crate) struct Key {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PhaseKey {
     Stopped(bool),
-    Queued(bool),
+    Queued(WaitKey),
     Spawning(bool),
     Loading(u8, bool),
     Ready(u8),
@@ -41,6 +41,13 @@ enum PhaseKey {
     Stopping(Option<u8>, EndingKey, Option<bool>, bool),
     Backoff(u8, ExitKey),
     Failed(u8, ExitKey, Option<u8>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum WaitKey {
+    Turn,
+    Room,
+    Memory,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,7 +125,11 @@ fn phase_key(phase: &Phase, policy: &Policy, now: Moment) -> PhaseKey {
         Phase::Stopped(reason) => {
             PhaseKey::Stopped(*reason == crate::lifecycle::StopReason::Exited)
         }
-        Phase::Queued { shortage } => PhaseKey::Queued(shortage.is_some()),
+        Phase::Queued { wait } => PhaseKey::Queued(match wait {
+            Wait::Turn => WaitKey::Turn,
+            Wait::Room(_) => WaitKey::Room,
+            Wait::Memory(_) => WaitKey::Memory,
+        }),
         Phase::Spawning { given_up, .. } => PhaseKey::Spawning(*given_up),
         Phase::Loading {
             progress_at,

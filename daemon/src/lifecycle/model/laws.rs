@@ -339,9 +339,14 @@ fn judge_view(state: &State) -> Result<(), Law> {
             stopped.contains(&view.reason)
                 || ["exited", "waiting-for-memory"].contains(&view.reason)
         }
-        PublicState::Starting => {
-            ["waiting-for-turn", "spawning", "loading", "unverified"].contains(&view.reason)
-        }
+        PublicState::Starting => [
+            "waiting-for-turn",
+            "making-room",
+            "spawning",
+            "loading",
+            "unverified",
+        ]
+        .contains(&view.reason),
         PublicState::Ready => view.reason == "healthy",
         PublicState::Draining => {
             stopped.contains(&view.reason) || ["restart", "replace"].contains(&view.reason)

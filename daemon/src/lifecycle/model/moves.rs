@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::world::World;
 use crate::lifecycle::{
     Desired, Event, Exit, ExitClass, ExitStatus, FailedCause, Phase, Policy, Process, RestartMode,
-    StopReason,
+    StopReason, Wait,
 };
 
 /// One thing that happens in a world.
@@ -39,6 +39,7 @@ pub(crate) enum Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Shortage,
+    MakingRoom,
     Granted,
     DoesNotFit,
     Turn,
@@ -112,8 +113,9 @@ impl Ask {
 }
 
 impl Message {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Shortage,
+        Self::MakingRoom,
         Self::Granted,
         Self::DoesNotFit,
         Self::Turn,
@@ -141,8 +143,9 @@ impl Message {
     pub(crate) fn event(self, process: Process) -> Event {
         let incarnation = process.incarnation;
         match self {
-            Self::Shortage => Event::Shortage(Some("it needs too much".into())),
-            Self::Granted => Event::Shortage(None),
+            Self::Shortage => Event::Waits(Wait::Memory("it needs too much".into())),
+            Self::MakingRoom => Event::Waits(Wait::Room("another is stopped".into())),
+            Self::Granted => Event::Waits(Wait::Turn),
             Self::DoesNotFit => Event::DoesNotFit(Arc::new(Exit::without_process(
                 ExitClass::DoesNotFit,
                 "why",
@@ -190,7 +193,9 @@ impl Message {
     pub(crate) fn is_awaited(self, world: &World) -> bool {
         let environment = &world.environment;
         match self {
-            Self::Shortage | Self::Granted | Self::DoesNotFit | Self::Turn => environment.turn,
+            Self::Shortage | Self::MakingRoom | Self::Granted | Self::DoesNotFit | Self::Turn => {
+                environment.turn
+            }
             Self::Spawned | Self::SpawnFailed(_) => environment.spawning.is_some(),
             Self::Progress | Self::NotYet | Self::Healthy => environment.awaits_ready,
             Self::Hung => environment.watches,
@@ -215,6 +220,7 @@ impl Message {
         match self {
             Self::Exited(_) | Self::Stuck | Self::Gone if is_stopping => false,
             Self::Shortage
+            | Self::MakingRoom
             | Self::Granted
             | Self::DoesNotFit
             | Self::Turn
@@ -240,6 +246,7 @@ impl Message {
         !matches!(
             self,
             Self::Shortage
+                | Self::MakingRoom
                 | Self::Granted
                 | Self::DoesNotFit
                 | Self::Turn

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::laws::Law;
 use super::moves::{Ask, Fault, Message, Move, Whose};
 use super::world::{StepFn, World};
-use crate::lifecycle::{Action, Phase, Rung};
+use crate::lifecycle::{Action, Phase, Rung, Wait};
 
 /// Plays `moves` from `world` on, and tells each with what came of it: one line a move, then the law
 /// that is broken. `behaves_from` is the move from which on the environment behaves.
@@ -81,6 +81,7 @@ fn ask_words(ask: Ask) -> String {
 fn message_words(message: Message) -> &'static str {
     match message {
         Message::Shortage => "there is no memory for it now",
+        Message::MakingRoom => "room is made for it",
         Message::Granted => "there is memory, and no turn yet",
         Message::DoesNotFit => "there is not so much memory at all",
         Message::Turn => "it is its turn",
@@ -113,8 +114,13 @@ fn message_words(message: Message) -> &'static str {
 fn phase(phase: &Phase) -> &'static str {
     match phase {
         Phase::Stopped(_) => "at rest",
-        Phase::Queued { shortage: None } => "queued",
-        Phase::Queued { shortage: Some(_) } => "waiting for memory",
+        Phase::Queued { wait: Wait::Turn } => "queued",
+        Phase::Queued {
+            wait: Wait::Room(_),
+        } => "waiting for room",
+        Phase::Queued {
+            wait: Wait::Memory(_),
+        } => "waiting for memory",
         Phase::Spawning {
             given_up: false, ..
         } => "spawning",

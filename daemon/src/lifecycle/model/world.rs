@@ -236,6 +236,7 @@ impl Environment {
             | Message::Hung
             | Message::Overwritten
             | Message::Shortage
+            | Message::MakingRoom
             | Message::Granted
             | Message::Drained
             | Message::Busy
@@ -295,7 +296,7 @@ impl Witness {
             Event::SetPolicy(_)
             | Event::Hurry
             | Event::Healed
-            | Event::Shortage(_)
+            | Event::Waits(_)
             | Event::Turn(_)
             | Event::Spawned(_)
             | Event::SpawnFailed { .. }

@@ -17,7 +17,7 @@ fn found(step: StepFn) -> Counterexample {
 }
 
 fn ask_to_run(state: &mut State, actions: &mut Vec<Action>) {
-    state.phase = Phase::Queued { shortage: None };
+    state.phase = Phase::Queued { wait: Wait::Turn };
     actions.push(Action::AwaitTurn);
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::{Report, Server, effect};
-use crate::lifecycle::{Event, Exit, ExitClass};
+use crate::lifecycle::{Event, Exit, ExitClass, Wait};
 use crate::memory::{Account, Inputs, Never, Request, Reservation, Shortage};
 use crate::plan::Definition;
 use crate::supervisor::context::Turns;
@@ -16,8 +16,8 @@ use crate::supervisor::seat::Seat;
 /// What came of waiting.
 #[derive(Debug)]
 pub(super) enum News {
-    /// There is no memory for it now, and what it lacks; absent: there is, and it waits for its turn.
-    Shortage(Option<Arc<str>>),
+    /// What it waits for.
+    Waits(Wait),
     /// There will never be memory for it.
     DoesNotFit(Arc<Exit>),
     /// It may start, for as long as it holds these.
@@ -97,7 +97,7 @@ impl Server {
             return;
         }
         match news {
-            News::Shortage(shortage) => self.apply(Event::Shortage(shortage)),
+            News::Waits(wait) => self.apply(Event::Waits(wait)),
             News::DoesNotFit(exit) => self.apply(Event::DoesNotFit(exit)),
             News::Turn { permit, reserved } => {
                 self.turn = permit;
@@ -130,7 +130,7 @@ impl Waiter {
                     let told = shortage.borrow_and_update().clone();
                     if let Some(told) = told {
                         waited = true;
-                        self.tell(News::Shortage(Some(Arc::from(told.to_string())))).await;
+                        self.tell(News::Waits(Wait::Memory(told.to_string().into()))).await;
                     }
                 }
             }
@@ -146,7 +146,7 @@ impl Waiter {
             biased;
             permit = &mut turn => permit,
             () = ready(()), if waited => {
-                self.tell(News::Shortage(None)).await;
+                self.tell(News::Waits(Wait::Turn)).await;
                 turn.await
             }
         };
