@@ -1,0 +1,314 @@
+//! What magid and a gateway say to each other. The gateway is played by the test.
+
+use std::time::Duration;
+
+use magi_proto::connect;
+use magi_proto::v1::attach_request::Message as Said;
+use magi_proto::v1::attach_response::Message as Told;
+use magi_proto::v1::gateway_service_client::GatewayServiceClient;
+use magi_proto::v1::{
+    Activity, AttachRequest, AttachResponse, Busy, Drain, Drained, FinishedRequest,
+    FinishedRequests, Hello, Route, ServerState, WatchRequestsRequest,
+};
+use magi_tests::harness::{Fleet, Server};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+use tonic_types::StatusExt;
+
+/// How long magid may take to say something.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A gateway, as magid sees it.
+struct Gateway {
+    say: mpsc::Sender<AttachRequest>,
+    told: Streaming<AttachResponse>,
+}
+
+impl Gateway {
+    async fn open(fleet: &Fleet) -> Self {
+        let channel = connect(Some(&fleet.socket())).await.unwrap();
+        let (say, said) = mpsc::channel(16);
+        let told = GatewayServiceClient::new(channel)
+            .attach(ReceiverStream::new(said))
+            .await
+            .unwrap()
+            .into_inner();
+        Self { say, told }
+    }
+
+    async fn attach(fleet: &Fleet) -> Self {
+        let gateway = Self::open(fleet).await;
+        gateway
+            .say(Said::Hello(Hello {
+                gateway_id: "test".to_owned(),
+                version: "0".to_owned(),
+                pid: std::process::id(),
+                addresses: vec!["http://127.0.0.1:1".to_owned()],
+            }))
+            .await;
+        gateway
+    }
+
+    async fn say(&self, message: Said) {
+        let message = Some(message);
+        self.say.send(AttachRequest { message }).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Told {
+        let message = timeout(DEADLINE, self.told.message()).await;
+        let message = message.expect("magid says something").unwrap();
+        message.unwrap().message.unwrap()
+    }
+
+    /// The newest route of a server that satisfies `wanted`. Nothing else may be told meanwhile.
+    async fn route(&mut self, server: &str, wanted: impl Fn(&Route) -> bool) -> Route {
+        loop {
+            let Told::Routes(routes) = self.next().await else {
+                panic!("it was told something else than routes");
+            };
+            let mut routes = routes.routes.into_iter();
+            let route = routes.find(|route| route.server == server && wanted(route));
+            if let Some(route) = route {
+                return route;
+            }
+        }
+    }
+
+    /// The next drain, and the last route of the server before it.
+    async fn drain(&mut self) -> (Drain, Option<Route>) {
+        let mut last = None;
+        loop {
+            match self.next().await {
+                Told::Routes(routes) => last = routes.routes.into_iter().last().or(last),
+                Told::Drain(drain) => return (drain, last),
+                Told::DrainOver(over) => panic!("there was no drain to be over: {over:?}"),
+            }
+        }
+    }
+
+    async fn drained(&self, drain: &Drain) {
+        let Drain {
+            server,
+            incarnation,
+            ..
+        } = drain.clone();
+        self.say(Said::Drained(Drained {
+            server,
+            incarnation,
+        }))
+        .await;
+    }
+
+    async fn in_flight(&self, server: &str, in_flight: u32) {
+        self.say(Said::Activity(Activity {
+            server: server.to_owned(),
+            incarnation: Some(1),
+            in_flight,
+            tokens_per_second: Some(12.5),
+            ..Activity::default()
+        }))
+        .await;
+    }
+}
+
+fn is_ready(route: &Route) -> bool {
+    route.state() == ServerState::Ready
+}
+
+async fn fleet() -> Fleet {
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::faulty("alpha").set("aliases", vec!["first"])]);
+    fleet.start().await;
+    fleet.ready("alpha").await;
+    fleet
+}
+
+#[tokio::test]
+async fn a_gateway_is_told_where_servers_are() {
+    let mut fleet = fleet().await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    let Told::Routes(first) = gateway.next().await else {
+        panic!("routes come first");
+    };
+    assert!(first.snapshot);
+    let [route] = &first.routes[..] else {
+        panic!("not one route: {first:?}");
+    };
+    let alpha = fleet.ready("alpha").await;
+    assert_eq!(route.endpoint, alpha.endpoint);
+    assert_eq!(route.incarnation, alpha.incarnation);
+    assert_eq!(route.aliases, ["first"]);
+    assert_eq!(route.max_in_flight, 4);
+
+    fleet.save(&[Server::faulty("alpha"), Server::faulty("beta")]);
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let beta = gateway.route("beta", is_ready).await;
+    assert!(beta.endpoint.is_some());
+    let status = fleet.status().await;
+    assert_eq!(status.gateways[0].id, "test");
+}
+
+#[tokio::test]
+async fn nobody_is_attached_without_a_hello() {
+    let fleet = fleet().await;
+    let mut gateway = Gateway::open(&fleet).await;
+    gateway.in_flight("alpha", 1).await;
+    let refused = gateway.told.message().await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let reason = refused.get_details_error_info().unwrap().reason;
+    assert_eq!(reason, "invalid-argument");
+}
+
+#[tokio::test]
+async fn no_server_is_stopped_under_a_request_of_a_gateway() {
+    let mut fleet = fleet().await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    gateway.route("alpha", is_ready).await;
+    let stop = fleet.magictl_command(&["stop", "alpha"]).spawn().unwrap();
+    let (drain, route) = gateway.drain().await;
+    assert_eq!(
+        (drain.server.as_str(), drain.incarnation, drain.only_if_idle),
+        ("alpha", 1, false)
+    );
+    // It knew before that requests that come now have to wait.
+    assert_eq!(route.unwrap().state(), ServerState::Draining);
+    // As long as it likes.
+    let held = fleet.state("alpha", ServerState::Draining).await;
+    assert!(held.pid.is_some());
+    gateway.drained(&drain).await;
+    fleet.state("alpha", ServerState::Stopped).await;
+    assert!(stop.wait_with_output().await.unwrap().status.success());
+}
+
+#[tokio::test]
+async fn a_gateway_is_told_that_a_stop_is_called_off() {
+    let fleet = fleet().await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    gateway.route("alpha", is_ready).await;
+    fleet
+        .magictl(&["stop", "alpha", "--no-wait"])
+        .await
+        .expect_code(0);
+    let (drain, _) = gateway.drain().await;
+    fleet.magictl(&["start", "alpha"]).await.expect_code(0);
+    let route = gateway.route("alpha", is_ready).await;
+    assert_eq!(route.incarnation, Some(drain.incarnation));
+    let over = gateway.next().await;
+    assert!(
+        matches!(&over, Told::DrainOver(over) if over.incarnation == drain.incarnation),
+        "{over:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_gone_holds_up_nobody() {
+    let mut fleet = fleet().await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    gateway.route("alpha", is_ready).await;
+    gateway.in_flight("alpha", 3).await;
+    let status = fleet
+        .wait_status("three requests are in flight", |status| {
+            status.servers[0].in_flight == Some(3)
+        })
+        .await;
+    assert_eq!(status.servers[0].tokens_per_second, Some(12.5));
+    drop(gateway);
+    fleet.magictl(&["stop", "alpha"]).await.expect_code(0);
+    fleet.state("alpha", ServerState::Stopped).await;
+    let status = fleet.status().await;
+    assert!(status.gateways.is_empty());
+    assert_eq!(status.servers[0].in_flight, None);
+}
+
+#[tokio::test]
+async fn the_way_to_a_successor_is_told_before_its_predecessor_is_drained() {
+    let mut fleet = fleet().await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    gateway.route("alpha", is_ready).await;
+    fleet.save(&[Server::faulty("alpha").set("ctx_size", 2048)]);
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    let (drain, route) = gateway.drain().await;
+    assert_eq!(drain.incarnation, 1);
+    let route = route.unwrap();
+    assert_eq!((route.incarnation, is_ready(&route)), (Some(2), true));
+    gateway.drained(&drain).await;
+    fleet
+        .event("the predecessor is stopped", |event| {
+            event.incarnation == Some(1) && event.kind == "server-exited"
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_changes_nothing() {
+    let mut fleet = fleet().await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    gateway.route("alpha", is_ready).await;
+    for (server, incarnation) in [("alpha", 1), ("nobody", 7), ("not a name", 0)] {
+        let server = server.to_owned();
+        gateway
+            .say(Said::Busy(Busy {
+                server: server.clone(),
+                incarnation,
+            }))
+            .await;
+        gateway
+            .say(Said::Drained(Drained {
+                server,
+                incarnation,
+            }))
+            .await;
+    }
+    fleet
+        .magictl(&["stop", "alpha", "--no-wait"])
+        .await
+        .expect_code(0);
+    let (drain, _) = gateway.drain().await;
+    gateway.drained(&drain).await;
+    fleet.state("alpha", ServerState::Stopped).await;
+}
+
+#[tokio::test]
+async fn magid_ends_while_a_gateway_is_attached() {
+    let mut fleet = fleet().await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    gateway.route("alpha", is_ready).await;
+    fleet.signal(nix::sys::signal::Signal::SIGTERM);
+    let (drain, _) = gateway.drain().await;
+    gateway.drained(&drain).await;
+    assert!(fleet.ended().await.success());
+    fleet.wait_no_processes().await;
+}
+
+#[tokio::test]
+async fn finished_requests_are_told_to_who_watches_them() {
+    let fleet = fleet().await;
+    let gateway = Gateway::attach(&fleet).await;
+    let finished = |id: &str| {
+        Said::Finished(FinishedRequests {
+            requests: vec![FinishedRequest {
+                id: id.to_owned(),
+                server: "alpha".to_owned(),
+                status: 200,
+                ..FinishedRequest::default()
+            }],
+            missed: 0,
+        })
+    };
+    let channel = connect(Some(&fleet.socket())).await.unwrap();
+    let mut watch = GatewayServiceClient::new(channel)
+        .watch_requests(WatchRequestsRequest {
+            follow: true,
+            server: "alpha".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    for id in ["one", "two"] {
+        gateway.say(finished(id)).await;
+        let message = timeout(DEADLINE, watch.message()).await.unwrap();
+        assert_eq!(message.unwrap().unwrap().requests[0].id, id);
+    }
+}
