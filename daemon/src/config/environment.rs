@@ -106,7 +106,14 @@ impl<'e> Overrides<'e> {
         self.take_with(key, variables, read).map(|(value, _)| value)
     }
 
-    /// The same and the variable, with a reader that answers what to set instead.
+    /// The value for `key` of a variable that must not be shown.
+    pub(super) fn secret(&mut self, key: &str, variable: &str) -> Option<&'e str> {
+        let text = self.environment.get(variable)?;
+        self.keys.push(format!("{key} ({variable})"));
+        Some(text)
+    }
+
+    /// As [`Self::take`], and the variable, with a reader that answers what to set instead.
     pub(super) fn take_with<T>(
         &mut self,
         key: &str,

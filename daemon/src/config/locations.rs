@@ -105,6 +105,11 @@ impl Locations {
         }
     }
 
+    /// gateway.toml, which need not exist.
+    pub fn gateway_file(&self) -> PathBuf {
+        beside(&self.config_file).join("gateway.toml")
+    }
+
     /// Moves the state directory, and with it what is inside it by default.
     pub(super) fn move_state(&mut self, dir: PathBuf) {
         for inside in self

@@ -8,6 +8,8 @@
 //! 3. [`parse_profile`] makes a [`Profile`] of that one's text; without any there is [`builtin()`].
 //! 4. [`Profile::expand`] makes servers of it for the models that there are.
 //!
+//! [`parse_gateway`] is for the gateway alone: it makes a [`GatewayConfig`] of gateway.toml.
+//!
 //! Each answers with a value or with everything that is wrong: [`Diagnostic`]s with the place in the
 //! file and what to write instead. Values hold no default that is not filled in and no place that
 //! takes part in a comparison, so two configurations that mean the same are equal: comments, white
@@ -20,12 +22,15 @@ mod differing;
 mod document;
 mod edit;
 mod environment;
+mod gateway;
 mod glob;
+mod key;
 mod layer;
 mod locations;
 mod owned;
 mod profile;
 mod read_daemon;
+mod read_gateway;
 mod read_profile;
 mod read_select;
 mod restart;
@@ -47,10 +52,13 @@ pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
 pub use differing::differing_keys;
 pub use edit::{EditError, ProfileNameError, check_profile_name, describe, new_profile};
 pub use environment::{Environment, LogLevel};
+pub use gateway::{GatewayConfig, Key, Listen, ParsedGateway};
 pub use glob::Glob;
+pub use key::{KeyHash, Scope, new_key};
 pub use locations::{LocationInput, Locations};
 pub use profile::{ParsedProfile, Profile, Replace, ServerConfig};
 pub use read_daemon::parse_daemon;
+pub use read_gateway::parse_gateway;
 pub use read_profile::{MAX_SERVERS, is_blank, parse_profile};
 pub use select::{Candidate, Select, Template};
 pub use settings::Settings;

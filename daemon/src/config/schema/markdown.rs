@@ -1,14 +1,14 @@
 //! `docs/reference.md`: the same tables for people.
 
-use super::{Fallback, File, Key, Kind, MAGID, PROFILE, Place};
+use super::{Fallback, File, GATEWAY, Key, Kind, MAGID, PROFILE, Place};
 use crate::config::settings;
 
 const HEAD: &str = "\
 # Every key
 
 Made by a test from `daemon/src/config/schema/`, which other tests compare with what magid reads; `cargo xtask
-generate` makes it anew. What the keys are good for is told in [configuration.md](configuration.md) and
-[profiles.md](profiles.md). For editors there are JSON schemas in [`config/schema/`](../config/schema).
+generate` makes it anew. What the keys are good for is told in [configuration.md](configuration.md),
+[profiles.md](profiles.md) and, for gateway.toml, [keys.md](keys.md). For editors there are JSON schemas in [`config/schema/`](../config/schema).
 
 A *time* is `\"500ms\"`, `\"90s\"`, `\"2m\"`, `\"1h 30m\"`, `\"1d\"` or whole seconds. A *size* is bytes, or a number with
 `B`, `KiB`, `MiB`, `GiB`, `TiB`, `KB`, `MB`, `GB` or `TB`. A *path* is relative to the file that it is written in
@@ -18,7 +18,7 @@ unless the table says otherwise, and `~` is not expanded. Unknown keys are error
 /// The page.
 pub(in crate::config) fn page() -> String {
     let mut page = HEAD.to_owned();
-    for file in [&MAGID, &PROFILE] {
+    for file in [&MAGID, &PROFILE, &GATEWAY] {
         file_section(file, &mut page);
     }
     page

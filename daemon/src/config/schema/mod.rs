@@ -6,11 +6,13 @@
 //! the tables by `cargo xtask generate`. magid itself has no use for them, so they are built with the
 //! tests only.
 
+mod gateway;
 mod json;
 mod magid;
 mod markdown;
 mod profile;
 
+pub(super) use gateway::GATEWAY;
 pub(super) use json::json_schema;
 pub(super) use magid::MAGID;
 pub(super) use markdown::page;

@@ -2,6 +2,7 @@
 
 mod broken;
 mod equality;
+mod gateway;
 mod places;
 mod reference;
 mod selects;
@@ -40,6 +41,19 @@ fn file(path: &str, text: &str) -> SourceFile {
 fn daemon(text: &str, variables: &[(&str, &str)]) -> Result<ParsedDaemon, Vec<Diagnostic>> {
     let file = file("/etc/magi/magid.toml", text);
     parse_daemon(Some(&file), &environment(variables), &locations())
+}
+
+/// A key of a gateway.
+const KEY: &str = "\
+[[keys]]
+name = \"a\"
+hash = \"sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\"
+scopes = [\"inference\"]
+";
+
+fn gateway(text: &str, variables: &[(&str, &str)]) -> Result<ParsedGateway, Vec<Diagnostic>> {
+    let file = file("/etc/magi/gateway.toml", text);
+    parse_gateway(Some(&file), &environment(variables), &locations())
 }
 
 fn profile(text: &str) -> Result<Profile, Vec<Diagnostic>> {

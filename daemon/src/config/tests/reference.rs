@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::config::document::asked;
 use crate::config::schema::{
-    Fallback, File, Key, Kind, MAGID, PROFILE, Place, Table, json_schema, page,
+    Fallback, File, GATEWAY, Key, Kind, MAGID, PROFILE, Place, Table, json_schema, page,
 };
 use crate::lifecycle::RestartPolicy;
 
@@ -49,6 +49,25 @@ fn magid_with(place: Place, line: &str) -> String {
     match place.header() {
         root if root.is_empty() => format!("{line}\n"),
         header => format!("[{header}]\n{line}\n"),
+    }
+}
+
+fn read_gateway(text: &str) -> GatewayConfig {
+    gateway(text, &[])
+        .unwrap_or_else(|errors| panic!("{text}\n{}", errors[0]))
+        .gateway
+}
+
+fn gateway_with(place: Place, line: &str) -> String {
+    match place {
+        Place::Root => format!("{line}\n"),
+        Place::Header(_) | Place::Named(_) | Place::Repeated(_) | Place::Value(_) => {
+            let others = KEY.lines().filter(|other| {
+                let name = |line: &str| line.split(' ').next().map(str::to_owned);
+                name(other) != name(line)
+            });
+            others.chain([line]).collect::<Vec<_>>().join("\n")
+        }
     }
 }
 
@@ -99,6 +118,8 @@ fn the_keys_that_are_read_are_those_of_the_reference() {
     let file = file("/etc/magi/profiles/x.toml", text);
     let asked_of_profile = asked::by(|| drop(parse_profile("x", &file, &daemon).unwrap()));
     assert_eq!(asked_of_profile, expected(&PROFILE));
+    let asked_of_gateway = asked::by(|| drop(read_gateway(KEY)));
+    assert_eq!(asked_of_gateway, expected(&GATEWAY));
 }
 
 #[test]
@@ -134,6 +155,12 @@ fn every_default_of_the_reference_is_that_of_the_code() {
             assert_eq!(read(&line), read(""), "{line}");
         }
     }
+    for (table, key) in keys(&GATEWAY) {
+        if let Some(line) = line(key) {
+            let read = |line| read_gateway(&gateway_with(table.place, line));
+            assert_eq!(read(&line), read(""), "{line}");
+        }
+    }
 }
 
 #[test]
@@ -149,6 +176,11 @@ fn every_example_of_the_reference_is_read_and_means_something() {
     for (table, key) in keys(&PROFILE) {
         let line = format!("{} = {}", key.name, key.example);
         let read = |line| read_profile(&profile_with(table.place, line));
+        assert_ne!(read(&line), read(""), "{line}");
+    }
+    for (table, key) in keys(&GATEWAY) {
+        let line = format!("{} = {}", key.name, key.example);
+        let read = |line| read_gateway(&gateway_with(table.place, line));
         assert_ne!(read(&line), read(""), "{line}");
     }
 }
@@ -207,7 +239,7 @@ fn what_a_restart_table_inherits_is_what_magid_toml_says() {
 
 #[test]
 fn every_key_is_told_in_one_sentence() {
-    for (_, key) in keys(&MAGID).chain(keys(&PROFILE)) {
+    for (_, key) in keys(&MAGID).chain(keys(&PROFILE)).chain(keys(&GATEWAY)) {
         assert!(
             key.about.ends_with('.') && !key.about.contains('|'),
             "{}",
@@ -240,7 +272,11 @@ fn the_reference_is_in_step_with_its_tables() {
 
 #[test]
 fn the_json_schemas_are_in_step_with_their_tables() {
-    for (name, file) in [("magid", &MAGID), ("profile", &PROFILE)] {
+    for (name, file) in [
+        ("magid", &MAGID),
+        ("profile", &PROFILE),
+        ("gateway", &GATEWAY),
+    ] {
         let schema = serde_json::to_string_pretty(&json_schema(file)).unwrap();
         in_step(
             &format!("config/schema/{name}.schema.json"),
