@@ -21,6 +21,7 @@ use crate::commands::reload::PlanArgs;
 use crate::commands::requests::RequestsArgs;
 use crate::commands::restore::RestoreArgs;
 use crate::commands::rollback::RollbackArgs;
+use crate::commands::run::RunArgs;
 use crate::commands::status::StatusArgs;
 use crate::output::times;
 
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     Stop(ChangeArgs),
     /// Replaces running servers by new processes, and starts the others
     Restart(ChangeArgs),
+    /// Has a server ready, and asks it or talks to it
+    Run(RunArgs),
     /// Reads the configuration again and applies what changed
     Reload(ApplyArgs),
     /// Shows what `reload` would do
@@ -179,6 +182,8 @@ mod tests {
             "start --all --no-wait",
             "stop alpha --timeout 90s",
             "restart --all --timeout 2m",
+            "run alpha",
+            "run alpha hi -n 8 --system short --timeout 2m",
             "reload",
             "reload --dry-run -v",
             "reload --no-wait",
@@ -278,7 +283,7 @@ mod tests {
 
     #[test]
     fn commands_that_do_not_exist_yet_are_refused() {
-        for line in ["run x", "daemon upgrade"] {
+        for line in ["pull x", "daemon upgrade"] {
             assert_eq!(
                 parse(line).unwrap_err(),
                 ErrorKind::InvalidSubcommand,

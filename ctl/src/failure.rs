@@ -9,6 +9,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::answer::AnswerError;
 use crate::output::{narrate, text};
 
 /// The domain of magid's own reason codes.
@@ -77,6 +78,17 @@ pub(crate) enum Failure {
     /// A document cannot be printed before its end, and this one has none.
     #[error("cannot print one JSON document that never ends: use -o jsonl")]
     EndlessDocument,
+    /// A server that is ready gave no answer, or not all of it.
+    #[error("{server}: {}", text::printable(&.source.to_string()))]
+    Answer {
+        /// Its name.
+        server: String,
+        /// Why.
+        source: AnswerError,
+    },
+    /// Neither the command line nor stdin has a question.
+    #[error("there is nothing to ask: give a PROMPT, or pipe one in")]
+    NothingToAsk,
     /// What was asked of the machine takes too long.
     #[error("cannot wait longer: a file system, a program or magid does not answer")]
     Late,
@@ -184,12 +196,14 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_status(&self) -> ExitStatus {
         match self {
-            Self::Runtime(_) | Self::Input { .. } | Self::Output(_) => ExitStatus::Failed,
+            Self::Runtime(_) | Self::Input { .. } | Self::Output(_) | Self::Answer { .. } => {
+                ExitStatus::Failed
+            }
             Self::Connect(error) if error.is_permission_denied() => ExitStatus::NotPermitted,
             Self::Connect(_) | Self::StreamEnded => ExitStatus::Unreachable,
             Self::Rpc(status) => rpc_exit_status(status),
             Self::NoSuchServer { .. } => ExitStatus::NoSuchThing,
-            Self::EndlessDocument => ExitStatus::Usage,
+            Self::EndlessDocument | Self::NothingToAsk => ExitStatus::Usage,
             Self::Late => ExitStatus::Busy,
         }
     }
@@ -217,6 +231,8 @@ impl Failure {
             | Self::NoSuchServer { .. }
             | Self::StreamEnded
             | Self::Late
+            | Self::Answer { .. }
+            | Self::NothingToAsk
             | Self::EndlessDocument => None,
         }
     }
@@ -230,6 +246,8 @@ impl Failure {
             | Self::NoSuchServer { .. }
             | Self::StreamEnded
             | Self::EndlessDocument
+            | Self::Answer { .. }
+            | Self::NothingToAsk
             | Self::Input { .. }
             | Self::Late
             | Self::Output(_) => false,
@@ -263,6 +281,14 @@ fn is_timeout(status: &Status) -> bool {
     matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
 }
 
+/// Whether it is a server that is not to be had, and not magid: the reason is how it ended.
+fn is_about_a_server(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    status.code() == Code::Unavailable
+        && Reason::of(status).is_none()
+        && info.is_some_and(|info| info.domain == REASON_DOMAIN)
+}
+
 fn status_message(status: &Status) -> String {
     if is_lost_connection(status) {
         return "the connection to magid was lost".to_owned();
@@ -276,6 +302,8 @@ fn status_message(status: &Status) -> String {
     match Reason::of(status) {
         // Every error, each with its line of the source.
         Some(Reason::InvalidConfiguration) => text::printable_lines(status.message()),
+        // With the last lines of its output.
+        None if is_about_a_server(status) => text::printable_lines(status.message()),
         Some(_) | None => text::printable(status.message()),
     }
 }
@@ -295,6 +323,9 @@ fn rpc_exit_status(status: &Status) -> ExitStatus {
     }
     if is_lost_connection(status) {
         return ExitStatus::Unreachable;
+    }
+    if is_about_a_server(status) {
+        return ExitStatus::Failed;
     }
     match status.code() {
         Code::Ok => ExitStatus::Done,

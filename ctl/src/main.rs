@@ -3,10 +3,12 @@
 //! A command is one call, or a few, of the daemon's API and a way to print the answer:
 //!
 //! * [`cli`] is the grammar; `commands/<verb>.rs` is one verb each;
+//! * [`answer`] talks to a server itself, for `run`;
 //! * [`view`] is what magictl knows: the daemon's answers, as the values that `-o json` prints;
 //! * [`output`] renders them; results go to stdout, narration to stderr;
 //! * [`failure`] gives everything that can go wrong a message and an exit status.
 
+mod answer;
 mod cli;
 mod client;
 mod commands;

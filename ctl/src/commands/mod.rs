@@ -17,6 +17,7 @@ pub(crate) mod requests;
 pub(crate) mod restart;
 pub(crate) mod restore;
 pub(crate) mod rollback;
+pub(crate) mod run;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -54,6 +55,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitStatus, Failure> {
         Command::Ports(args) => ports::run(cli.global.socket.as_deref(), args, output).await,
         Command::Logs(args) => logs::run(&connect().await?, args, output).await,
         Command::Events(args) => events::run(&connect().await?, args, output).await,
+        Command::Run(args) => run::run(&connect().await?, args, output).await,
         Command::Requests(args) => requests::run(&connect().await?, args, output).await,
         Command::Daemon(args) => daemon::run(&connect().await?, args, output).await,
         Command::Completions(args) => completions::run(&args, output),

@@ -21,6 +21,8 @@ pub(super) enum Audience<'a> {
     All,
     /// Those of the servers of these names or aliases.
     Named(&'a [String]),
+    /// Those of whoever has this name or alias, or serves the model of this id.
+    Serving(&'a str),
 }
 
 impl Audience<'_> {
@@ -28,6 +30,10 @@ impl Audience<'_> {
         match (self, &change.server) {
             (Self::All, _) => true,
             (Self::Named(names), Some(server)) => names.iter().any(|name| server.is_called(name)),
+            (Self::Serving(name), Some(server)) => {
+                server.is_called(name) || server.model_id.as_deref() == Some(name)
+            }
+            (Self::Serving(name), None) => change.removed.as_deref() == Some(name),
             (Self::Named(names), None) => names
                 .iter()
                 .any(|name| change.removed.as_ref() == Some(name)),
@@ -85,6 +91,7 @@ pub(super) async fn time_is_up(
         let is_concerned = match &audience {
             Audience::All => server.state.is_passing(),
             Audience::Named(names) => names.iter().any(|name| server.is_called(name)),
+            Audience::Serving(name) => server.is_called(name),
         };
         if is_concerned {
             narrate(format_args!("{}", words::news(&server, Timestamp::now())));
