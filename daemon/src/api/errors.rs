@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::lifecycle::ExitClass;
 use crate::reload::ReloadError;
-use crate::supervisor::fleet::AskError;
+use crate::supervisor::fleet::{AskError, DemandError};
 
 /// The domain of the reasons.
 const DOMAIN: &str = "magi";
@@ -36,6 +37,34 @@ pub(super) fn ask(error: AskError) -> Status {
         AskError::Busy { .. } => (Code::ResourceExhausted, "busy"),
     };
     status(code, reason, error.to_string())
+}
+
+/// What keeps a server from getting ready for a request.
+pub(super) fn demand(error: DemandError) -> Status {
+    let message = error.to_string();
+    match error {
+        DemandError::Ask(error) => ask(error),
+        DemandError::Stopped { reason, .. } => status(Code::Unavailable, reason.code(), message),
+        DemandError::Failed {
+            class: class @ ExitClass::DoesNotFit,
+            ..
+        } => status(Code::FailedPrecondition, class.code(), message),
+        DemandError::Failed {
+            class,
+            last_lines,
+            retry_in,
+            ..
+        } => {
+            let mut details = ErrorDetails::with_error_info(class.code(), DOMAIN, HashMap::new());
+            if !last_lines.is_empty() {
+                details.set_debug_info(last_lines, "the last lines of its output");
+            }
+            if retry_in.is_some() {
+                details.set_retry_info(retry_in);
+            }
+            Status::with_error_details(Code::Unavailable, message, details)
+        }
+    }
 }
 
 /// What kept a configuration from being applied.

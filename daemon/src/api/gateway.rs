@@ -8,7 +8,7 @@ use magi_proto::v1::gateway_service_server::GatewayService;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, attach, convert, reader};
+use super::{Api, attach, convert, errors, reader};
 use crate::supervisor::board::Row;
 use crate::supervisor::gateways::{Gateway, Gateways};
 
@@ -27,9 +27,22 @@ impl GatewayService for Api {
 
     async fn ensure_ready(
         &self,
-        _: Request<v1::EnsureReadyRequest>,
+        request: Request<v1::EnsureReadyRequest>,
     ) -> Result<Response<v1::EnsureReadyResponse>, Status> {
-        Err(Status::unimplemented("cannot ensure servers ready yet"))
+        let name = request.into_inner().server;
+        let mut ending = self.ending.clone();
+        // Both arms are cancel-safe: they only wait.
+        let ready = tokio::select! {
+            ready = self.fleet.ensure_ready(name) => ready,
+            _ = ending.wait_for(|ending| *ending) => return Err(errors::shutting_down()),
+        };
+        let (server, serving) = ready.map_err(errors::demand)?;
+        Ok(Response::new(v1::EnsureReadyResponse {
+            server: server.to_string(),
+            incarnation: serving.incarnation,
+            endpoint: format!("http://{}", serving.endpoint),
+            api_key: None,
+        }))
     }
 
     type WatchRequestsStream =

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use magi_proto::v1::daemon_service_client::DaemonServiceClient;
+use magi_proto::v1::gateway_service_client::GatewayServiceClient;
 use magi_proto::v1::model_service_client::ModelServiceClient;
 use magi_proto::v1::server_service_client::ServerServiceClient;
 use magi_proto::{DaemonChannel, connect};
@@ -369,6 +370,11 @@ impl Fleet {
     /// A client for its servers.
     pub fn servers(&self) -> ServerServiceClient<DaemonChannel> {
         ServerServiceClient::new(self.channel())
+    }
+
+    /// A client for what carries requests to its servers.
+    pub fn gateways(&self) -> GatewayServiceClient<DaemonChannel> {
+        GatewayServiceClient::new(self.channel())
     }
 
     /// A client for its models.

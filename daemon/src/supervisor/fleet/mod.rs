@@ -5,6 +5,7 @@
 
 mod apply;
 mod conclude;
+mod demand;
 mod owner;
 mod replace;
 
@@ -20,6 +21,7 @@ use crate::lifecycle::LastExit;
 use crate::name::ServerName;
 use crate::plan::{Definition, Step};
 
+pub use demand::DemandError;
 pub use owner::spawn;
 
 /// Commands that may wait. Each takes the fleet microseconds.
@@ -176,6 +178,10 @@ enum Request {
     Explain(
         String,
         oneshot::Sender<Result<(ServerName, oneshot::Receiver<Explanation>), AskError>>,
+    ),
+    Demand(
+        String,
+        oneshot::Sender<Result<(ServerName, demand::Answer), AskError>>,
     ),
     Conclude {
         may_veto: bool,

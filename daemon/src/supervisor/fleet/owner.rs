@@ -150,6 +150,9 @@ impl Fleet {
             Request::Ask(ask, selector, expected, reply) => {
                 let _ = reply.send(self.ask(ask, &selector, expected));
             }
+            Request::Demand(name, reply) => {
+                let _ = reply.send(self.demand(&name));
+            }
             Request::Apply(definitions, mode, stops, reply) => {
                 let _ = reply.send(self.apply(definitions, mode, stops));
             }
@@ -266,7 +269,7 @@ impl Fleet {
             .filter(|(_, member)| member.removed.is_none())
     }
 
-    fn resolve(&self, name: &str) -> Result<ServerName, AskError> {
+    pub(super) fn resolve(&self, name: &str) -> Result<ServerName, AskError> {
         let is_meant = |server: &ServerName, member: &Member| {
             let mut aliases = member.definition.aliases.iter();
             server.as_str() == name || aliases.any(|alias| alias.as_str() == name)

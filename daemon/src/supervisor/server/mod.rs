@@ -4,6 +4,7 @@
 //! anything but the next message. What takes time runs as an effect beside it: a task that reports
 //! back and, where the phase it served is over, is dropped.
 
+mod demand;
 mod drain;
 mod end;
 mod explain;
@@ -41,6 +42,7 @@ use crate::name::ServerName;
 use crate::plan::{Definition, Launch, Model};
 use crate::process::{Process, Scope, Tree};
 
+pub use demand::{Answer, NotReady, Serving};
 pub use explain::Explanation;
 use output::Dropped;
 pub use turn::{account, inputs};
@@ -59,6 +61,8 @@ const REPORTS: usize = 64;
 pub enum Command {
     /// Something is asked of the server. The sender is dropped when it has been done, or has failed.
     Ask(Event, Option<oneshot::Sender<()>>),
+    /// A request wants it.
+    Demand(Answer),
     /// It is defined anew.
     Define {
         /// The definition.
@@ -203,6 +207,8 @@ struct Server {
     budget: Watched<Budget>,
     reports: mpsc::Sender<Report>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// The requests that wait for it.
+    demands: Vec<Answer>,
     published: Published,
 }
 
@@ -269,6 +275,7 @@ pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -
         budget,
         reports,
         waiting: Vec::new(),
+        demands: Vec::new(),
         published,
     };
     if let Some(survivor) = survivor {
@@ -346,6 +353,7 @@ impl Server {
                 self.waiting.extend(done);
                 self.apply(event);
             }
+            Command::Demand(answer) => self.demand(answer),
             Command::Define {
                 definition,
                 replace,
@@ -453,6 +461,7 @@ impl Server {
         if self.state.is_at_rest() {
             self.reserved = None;
         }
+        self.answer_demands();
         if self.state.is_settled() {
             self.waiting.clear();
         }
