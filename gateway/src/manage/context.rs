@@ -55,7 +55,6 @@ impl Context {
         ProfileServiceClient::new(self.magid.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    #[allow(dead_code)]
     pub(super) fn gateways(&self) -> GatewayServiceClient<DaemonChannel> {
         GatewayServiceClient::new(self.magid.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }

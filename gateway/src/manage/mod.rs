@@ -6,19 +6,25 @@
 //!
 //! No GET changes anything, and none wakes a server.
 
+mod catalog;
 mod context;
+mod events;
+mod feed;
 mod input;
+mod logs;
 mod models;
 mod problem;
 mod profiles;
+mod requests;
 mod servers;
 mod status;
 mod view;
+mod workers;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request};
@@ -35,10 +41,19 @@ pub fn router(context: Context) -> Router {
         .route("/", get(status::root))
         .route("/health", get(status::health))
         .route("/health/ready", get(status::readiness))
+        .route("/v1/models", get(catalog::list))
+        .route("/v1/models/{*id}", get(catalog::get))
+        .route("/models", get(catalog::list).post(catalog::create))
+        .route("/models/{*id}", get(catalog::get))
+        .route("/workers", get(workers::list))
         .route("/api/models/status", get(status::overview))
         .route("/api/models/servers", get(servers::list))
         .route("/api/models/servers/{name}", get(servers::get))
         .route("/api/models/servers/{name}/explain", get(servers::explain))
+        .route("/api/models/servers/{name}/logs", get(logs::tail))
+        .route("/api/events", get(events::watch))
+        .route("/api/requests", get(requests::list))
+        .route("/api/requests/{id}", delete(requests::cancel))
         .route("/api/models/registry", get(models::registry))
         .route("/api/models/rescan", post(models::rescan))
         .route("/api/models/tiers/{tier}", get(models::of_tier))

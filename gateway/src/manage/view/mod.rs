@@ -5,6 +5,7 @@
 
 mod model;
 mod profile;
+mod record;
 mod reload;
 mod server;
 
@@ -13,8 +14,9 @@ use magi_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub(super) use model::{Model, Tier};
+pub(super) use model::{Kind, Model, Tier};
 pub(super) use profile::Profile;
+pub(super) use record::{Event, FinishedRequest, LogLine};
 pub(super) use reload::{Step, Verdict, Veto};
 pub(super) use server::{Explanation, Server, State, Status};
 
