@@ -11,6 +11,7 @@ mod fuzz;
 mod generate;
 mod llama_server;
 mod narrate;
+mod python_clients;
 mod test;
 
 use std::process::ExitCode;

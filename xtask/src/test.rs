@@ -9,6 +9,7 @@ use clap::Args;
 use crate::cargo::{self, cargo, target};
 use crate::llama_server;
 use crate::narrate::say;
+use crate::python_clients;
 
 /// What to test.
 #[derive(Args)]
@@ -26,6 +27,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let llama_server = llama_server::find_or_build()?;
     cargo::build_programs(if options.full { &["--release"] } else { &[] })?;
 
+    // What its absence means is said by the tests that are skipped for it.
+    let _python = python_clients::find_or_install();
     let skipped = target().join("skipped-tests");
     let figures = target().join("figures");
     for file in [&skipped, &figures] {

@@ -34,8 +34,9 @@ pub use http::{Answer, Call, Reply};
 pub use notify::NotifySocket;
 pub use percentiles::Percentiles;
 pub use places::{
-    LLAMA_SERVER_VERSION, bar, cached_llama_server, faulty_llama_server, full, llama_server,
-    llama_server_with_fit, program, skipped, tell_figure,
+    LLAMA_SERVER_VERSION, PYTHON_CLIENTS, bar, cached_llama_server, cached_python_clients,
+    faulty_llama_server, full, llama_server, llama_server_with_fit, program, python_clients,
+    skipped, tell_figure,
 };
 pub use processes::{is_alive, pids_with, raise_descriptor_limit, send, wait_gone};
 pub use resources::{Resources, cpu_seconds, peak_memory, zombies_of};

