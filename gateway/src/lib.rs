@@ -5,6 +5,7 @@
 //!
 //! Pure:
 //!
+//! * [`access`]: who may send which request.
 //! * [`body`]: which model a request asks for, found without parsing the rest.
 //! * [`table`]: the names of all servers, and the way to each.
 //! * [`refusal`]: what is answered if a request is not forwarded, in the shape its client knows.
@@ -21,6 +22,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod access;
 pub mod activity;
 pub mod attach;
 pub mod body;

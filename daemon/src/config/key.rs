@@ -28,7 +28,7 @@ pub enum Scope {
 
 impl KeyHash {
     /// The hash of `key`.
-    pub fn of(key: &str) -> Self {
+    pub fn of(key: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(key).into())
     }
 
