@@ -28,10 +28,13 @@ pub mod attach;
 pub mod body;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod gateway;
 pub mod manage;
 pub mod metrics;
+mod proxy;
 pub mod queue;
 pub mod refusal;
+pub mod run;
 pub mod serve;
 pub mod table;
 pub mod traffic;

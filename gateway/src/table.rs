@@ -154,6 +154,11 @@ impl Incarnation {
         self.gate.fetch_and(!CLOSED, Ordering::AcqRel);
     }
 
+    /// Whether it takes requests.
+    pub fn is_open(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & CLOSED == 0
+    }
+
     /// Waits until none is in flight. Only of use when it is closed.
     pub async fn released(&self) {
         loop {

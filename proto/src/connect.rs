@@ -90,6 +90,28 @@ pub async fn connect(explicit: Option<&Path>) -> Result<DaemonChannel, ConnectEr
     Err(ConnectError { attempts })
 }
 
+/// A channel that connects when it is first used, and again when it has to, each time to the first of
+/// [`socket_candidates`] that answers. Calls fail with `UNAVAILABLE` while none does.
+///
+/// The channel belongs to the tokio runtime that this is called in, whose I/O and timers it needs.
+pub fn connect_lazily(explicit: Option<&Path>) -> DaemonChannel {
+    let candidates = socket_candidates(explicit);
+    let connector = tower::service_fn(move |_: Uri| {
+        let candidates = candidates.clone();
+        async move {
+            let mut last = io::Error::from(io::ErrorKind::NotFound);
+            for path in candidates {
+                match UnixStream::connect(path).await {
+                    Ok(stream) => return Ok(TokioIo::new(stream)),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        }
+    });
+    Endpoint::from_static("http://magid").connect_with_connector_lazy(connector)
+}
+
 async fn connect_to(path: &Path) -> io::Result<DaemonChannel> {
     // The first connection is made here, so that its error is the system's own; tonic hides it.
     let mut first = Some(UnixStream::connect(path).await?);

@@ -1,0 +1,256 @@
+//! What is told of a request when it has ended.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use http::{HeaderValue, Uri};
+use jiff::{SignedDuration, Timestamp};
+use magi_proto::v1;
+use tokio::time::Instant;
+
+use super::tokens::{Tail, Tokens};
+use crate::activity::{Active, Phase, Request};
+use crate::gateway::Gateway;
+use crate::metrics;
+use crate::refusal::{Reason, Refusal};
+use crate::serve::Worker;
+use crate::table::Server;
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+enum Outcome {
+    /// Its answer was sent to the end.
+    Done,
+    /// It was not forwarded, or had no answer.
+    Refused(Reason),
+    /// Its answer broke off.
+    Broken(Reason),
+    /// Its client went away.
+    Left,
+}
+
+/// What is told of a request when it has ended, which is when this is dropped.
+pub(super) struct Account {
+    gateway: Arc<Gateway>,
+    id: HeaderValue,
+    active: Rc<Active>,
+    uri: Uri,
+    begun: Instant,
+    outcome: Outcome,
+    status: u16,
+    model: String,
+    server: Option<Arc<Server>>,
+    key: String,
+    incarnation: Option<u64>,
+    waited: Option<Duration>,
+    first_byte: Option<Duration>,
+    is_stream: bool,
+    /// The end of its answer.
+    pub(super) tail: Tail,
+}
+
+impl Account {
+    /// A request has come.
+    pub(super) fn begin(worker: &Worker, uri: Uri) -> Self {
+        let id = worker.request_id();
+        let active = worker.board.begin(Request {
+            id: String::from_utf8_lossy(id.as_bytes()).into_owned(),
+            at: Timestamp::now(),
+            model: String::new(),
+            server: String::new(),
+            incarnation: None,
+            path: uri.path().to_owned(),
+            key: String::new(),
+            phase: Phase::Queued,
+        });
+        Self {
+            gateway: worker.gateway.clone(),
+            id,
+            active: Rc::new(active),
+            uri,
+            begun: Instant::now(),
+            outcome: Outcome::Left,
+            status: 0,
+            model: String::new(),
+            server: None,
+            key: String::new(),
+            incarnation: None,
+            waited: None,
+            first_byte: None,
+            is_stream: false,
+            tail: Tail::default(),
+        }
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> &HeaderValue {
+        &self.id
+    }
+
+    /// Its place among those that are under way.
+    pub(super) fn active(&self) -> Rc<Active> {
+        self.active.clone()
+    }
+
+    /// How many requests its server takes at a time. 0: any number.
+    pub(super) fn places(&self) -> u32 {
+        let server = self.server.as_ref();
+        server.map_or(0, |server| server.route.max_in_flight)
+    }
+
+    /// Whether it is cancelled. If not, the task is woken when it is.
+    pub(super) fn is_cancelled(&self, cx: &mut Context<'_>) -> bool {
+        pin!(self.active.cancelled()).poll(cx).is_ready()
+    }
+
+    /// How far it has come.
+    pub(super) fn phase(&self, phase: Phase) {
+        self.active.update(|request| request.phase = phase);
+    }
+
+    /// It goes to a server.
+    pub(super) fn goes_to(&mut self, server: &Arc<Server>, model: &str, key: &str) {
+        self.model = model.to_owned();
+        self.key = key.to_owned();
+        self.server = Some(server.clone());
+        self.active.update(|request| {
+            request.model = model.to_owned();
+            request.key = key.to_owned();
+            request.server.clone_from(&server.route.server);
+        });
+        self.touch();
+    }
+
+    /// When it came.
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// It goes to an incarnation.
+    pub(super) fn forwarded(&mut self, incarnation: u64) {
+        self.incarnation = Some(incarnation);
+        let waited = *self.waited.get_or_insert_with(|| self.begun.elapsed());
+        self.active.update(|request| {
+            request.incarnation = Some(incarnation);
+            request.phase = Phase::Forwarded;
+        });
+        if let Some(server) = &self.server {
+            server.traffic.counts.forwarded(waited);
+        }
+    }
+
+    /// The head of its answer has come.
+    pub(super) fn answered(&mut self, status: u16, is_stream: bool) {
+        self.status = status;
+        self.is_stream = is_stream;
+        self.phase(Phase::Answering);
+    }
+
+    /// A piece of its answer has come.
+    pub(super) fn passed(&mut self, data: &[u8]) {
+        if self.first_byte.is_none() {
+            let after = self.begun.elapsed();
+            self.first_byte = Some(after);
+            if let Some(server) = &self.server {
+                server.traffic.counts.first_byte(after);
+            }
+        }
+        self.tail.push(data);
+    }
+
+    /// Its answer was sent to the end.
+    pub(super) fn done(&mut self) {
+        self.outcome = Outcome::Done;
+    }
+
+    /// It was answered with a refusal.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        self.status = refusal.reason.status().as_u16();
+        self.outcome = Outcome::Refused(refusal.reason.clone());
+    }
+
+    /// Its answer broke off.
+    pub(super) fn broken(&mut self, refusal: &Refusal) {
+        self.outcome = Outcome::Broken(refusal.reason.clone());
+    }
+
+    /// How it ended, and why.
+    fn ended(&self) -> (metrics::Outcome, &str) {
+        use metrics::Outcome as Word;
+        match &self.outcome {
+            Outcome::Done => (Word::Done, ""),
+            Outcome::Left => (Word::Cancelled, Reason::Cancelled.code()),
+            Outcome::Refused(Reason::Cancelled) | Outcome::Broken(Reason::Cancelled) => {
+                (Word::Cancelled, Reason::Cancelled.code())
+            }
+            Outcome::Refused(reason) => (Word::Refused, reason.code()),
+            Outcome::Broken(reason) => (Word::Broken, reason.code()),
+        }
+    }
+
+    /// Says that something has begun or ended at the server.
+    pub(super) fn touch(&self) {
+        if let Some(server) = &self.server
+            && server.traffic.touch()
+        {
+            self.gateway.activity.notify_one();
+        }
+    }
+
+    fn finished(&self, took: Duration, tokens: Tokens) -> v1::FinishedRequest {
+        let (outcome, reason) = self.ended();
+        let ago = SignedDuration::try_from(took).unwrap_or(SignedDuration::ZERO);
+        let at = Timestamp::now().saturating_sub(ago).ok();
+        let id = String::from_utf8_lossy(self.id.as_bytes());
+        let server = self.server.as_ref();
+        v1::FinishedRequest {
+            id: id.into_owned(),
+            at: at.map(|at| prost_types::Timestamp {
+                seconds: at.as_second(),
+                nanos: at.subsec_nanosecond(),
+            }),
+            model: self.model.clone(),
+            server: server.map_or_else(String::new, |server| server.route.server.clone()),
+            incarnation: self.incarnation,
+            path: self.uri.path().to_owned(),
+            status: self.status.into(),
+            key: self.key.clone(),
+            outcome: outcome.word().to_owned(),
+            reason: reason.to_owned(),
+            waited: self.waited.and_then(proto),
+            first_byte: self.first_byte.and_then(proto),
+            took: proto(took),
+            prompt_tokens: tokens.prompt,
+            tokens: tokens.answer,
+            tokens_per_second: tokens.per_second,
+            stream: self.is_stream,
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        let tokens = self.tail.tokens();
+        if let Some(server) = &self.server {
+            let traffic = &server.traffic;
+            let (outcome, _) = self.ended();
+            traffic.counts.ended(outcome, took);
+            let (prompt, answer) = (tokens.prompt.unwrap_or(0), tokens.answer.unwrap_or(0));
+            traffic.counts.tokens(prompt, answer);
+            if outcome == metrics::Outcome::Done {
+                traffic.answered(took, tokens.per_second);
+            }
+        }
+        self.touch();
+        let gateway = self.gateway.clone();
+        gateway.finished(|| self.finished(took, tokens));
+    }
+}
+
+fn proto(time: Duration) -> Option<prost_types::Duration> {
+    time.try_into().ok()
+}

@@ -1,0 +1,179 @@
+//! The answer of a server, on its way to the client.
+//!
+//! Each piece is passed on when it comes, and nothing is kept of it but its end. It holds the request's
+//! place and its count at the incarnation until the last byte, or until the client is gone.
+//!
+//! A stream that the server breaks off is broken off for the client too. Where it is one of events, one
+//! more event tells why; the end that would say "that was all" is never sent.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::account::Account;
+use super::exchange::Upstream;
+use super::reply::BrokenOff;
+use crate::queue::Place;
+use crate::refusal::{Reason, Refusal, Shape};
+use crate::serve::Worker;
+use crate::table::InFlight;
+
+/// The answer of a server.
+pub(crate) struct Answer {
+    worker: Rc<Worker>,
+    incoming: Incoming,
+    account: Account,
+    shape: Shape,
+    is_events: bool,
+    state: State,
+}
+
+/// What a request holds while it is answered.
+pub(super) struct Held {
+    pub(super) upstream: Upstream,
+    pub(super) in_flight: InFlight,
+    /// Held only to be given back.
+    pub(super) _place: Place,
+}
+
+enum State {
+    /// More is to come.
+    Flowing(Held),
+    /// The client was told that it breaks off.
+    Told {
+        /// What it was told is on its way.
+        is_flushed: bool,
+    },
+    /// Nothing more will come.
+    Over,
+}
+
+impl Answer {
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        incoming: Incoming,
+        account: Account,
+        shape: Shape,
+        is_events: bool,
+        held: Held,
+    ) -> Self {
+        let mut answer = Self {
+            worker,
+            incoming,
+            account,
+            shape,
+            is_events,
+            state: State::Flowing(held),
+        };
+        if answer.incoming.is_end_stream() {
+            answer.finish();
+        }
+        answer
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match &mut self.state {
+            State::Flowing(held) => {
+                if self.account.is_cancelled(cx) {
+                    return self.break_off(cancelled());
+                }
+                let mut piece = Pin::new(&mut self.incoming).poll_frame(cx);
+                if piece.is_pending() {
+                    // Asking for a piece lets the connection read the next one.
+                    held.upstream.drive(cx);
+                    piece = Pin::new(&mut self.incoming).poll_frame(cx);
+                }
+                match piece {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Some(Ok(frame))) => {
+                        self.pass(&frame);
+                        Poll::Ready(Some(Ok(frame)))
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        let message = format!("the server broke off its answer: {error}");
+                        self.break_off(Refusal::new(Reason::UpstreamBroken, message))
+                    }
+                    Poll::Ready(None) => {
+                        self.finish();
+                        Poll::Ready(None)
+                    }
+                }
+            }
+            State::Told { is_flushed: false } => {
+                // A connection that is asked for more before it has sent what it has, and gets an
+                // error, throws the rest away. So it is asked once more.
+                self.state = State::Told { is_flushed: true };
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            State::Told { is_flushed: true } => {
+                self.state = State::Over;
+                Poll::Ready(Some(Err(BrokenOff)))
+            }
+            State::Over => Poll::Ready(None),
+        }
+    }
+
+    fn pass(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.account.passed(data);
+        }
+        // An answer of known length is not asked for its end.
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if let State::Flowing(held) = std::mem::replace(&mut self.state, State::Over) {
+            self.account.done();
+            let places = self.account.places();
+            let incarnation = held.in_flight.incarnation();
+            self.worker.pool.put(incarnation, places, held.upstream);
+        }
+    }
+
+    /// Lets go of the server at once, and tells the client.
+    fn break_off(&mut self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.account.broken(&refusal);
+        if !self.is_events {
+            self.state = State::Over;
+            return Poll::Ready(Some(Err(BrokenOff)));
+        }
+        self.state = State::Told { is_flushed: false };
+        let event = refusal.event(self.shape);
+        let event = match self.account.tail.is_within_event() {
+            true => Bytes::from([b"\n\n", &event[..]].concat()),
+            false => event,
+        };
+        Poll::Ready(Some(Ok(Frame::data(event))))
+    }
+}
+
+/// Somebody cancelled the request.
+pub(super) fn cancelled() -> Refusal {
+    Refusal::new(Reason::Cancelled, "the request was cancelled")
+}
+
+/// Whether an answer is a stream of events.
+pub(super) fn is_events(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"text/event-stream"))
+}

@@ -1,0 +1,95 @@
+//! Reading the body of a request: once, whole, and not more than there may be.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::EXPECT;
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::refusal::{Reason, Refusal};
+
+/// A client that sends nothing for so long does not mean it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long what is too large is still taken, so that its client gets to read why.
+const DISCARD: Duration = Duration::from_secs(10);
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+///
+/// It is larger, or does not come.
+pub(super) async fn body(
+    headers: &HeaderMap,
+    mut body: Incoming,
+    limit: u64,
+) -> Result<Bytes, Refusal> {
+    let told = body.size_hint();
+    if told.lower() > limit {
+        // Who waits to be told to go on has not sent it.
+        if !headers.contains_key(EXPECT) {
+            discard(&mut body).await;
+        }
+        return Err(too_large(limit, Some(told.lower())));
+    }
+    let Some(first) = next(&mut body).await? else {
+        return Ok(Bytes::new());
+    };
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let size = told.exact().and_then(|size| usize::try_from(size).ok());
+    let mut whole = BytesMut::with_capacity(size.unwrap_or(2 * first.len()));
+    whole.extend_from_slice(&first);
+    drop(first);
+    while let Some(more) = next(&mut body).await? {
+        if (whole.len() + more.len()) as u64 > limit {
+            discard(&mut body).await;
+            return Err(too_large(limit, None));
+        }
+        whole.extend_from_slice(&more);
+    }
+    Ok(whole.freeze())
+}
+
+async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        let frame = patiently(body.frame()).await?;
+        match frame {
+            None => return Ok(None),
+            Some(Ok(frame)) => {
+                // Trailers say nothing that is asked for.
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Some(Err(error)) => {
+                let message = format!("the body broke off: {error}");
+                return Err(Refusal::new(Reason::InvalidJson, message));
+            }
+        }
+    }
+}
+
+async fn patiently<T>(coming: impl Future<Output = T>) -> Result<T, Refusal> {
+    timeout(PATIENCE, coming).await.map_err(|_elapsed| {
+        let message = format!("nothing more of the body came for {PATIENCE:?}");
+        Refusal::new(Reason::BodyTimeout, message)
+    })
+}
+
+async fn discard(body: &mut Incoming) {
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = timeout(DISCARD, all).await;
+}
+
+fn too_large(limit: u64, size: Option<u64>) -> Refusal {
+    let size = size.map_or_else(|| "more".to_owned(), |size| format!("{size} bytes"));
+    let message = format!("the body has {size}, and `max_body` is {limit} bytes");
+    Refusal::new(Reason::BodyTooLarge, message)
+}

@@ -1,0 +1,314 @@
+//! One request, from its head to the head of its answer.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::header::{ALLOW, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::account::Account;
+use super::admission::{self, Failed};
+use super::answer::{Answer, Held, cancelled, is_events};
+use super::early;
+use super::exchange::{Failure, Upstream, now};
+use super::headers;
+use super::read;
+use super::reply::Reply;
+use super::way::{Way, query_value};
+use crate::body;
+use crate::manage;
+use crate::refusal::{Reason, Refusal, Shape};
+use crate::serve::Worker;
+use crate::table::{InFlight, Server};
+
+/// The largest body of a request, in bytes.
+const MAX_BODY: u64 = 32 << 20;
+
+/// A request that is ready to be forwarded.
+struct Job {
+    worker: Rc<Worker>,
+    server: Arc<Server>,
+    head: Head,
+    body: Bytes,
+    /// Whether it may be sent a second time if there was no answer to the first.
+    is_repeatable: bool,
+    is_stream: bool,
+    shape: Shape,
+    account: Account,
+    /// It has a place and an incarnation.
+    is_forwarded: Rc<Cell<bool>>,
+}
+
+/// What is sent before the body.
+struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// Answers a request.
+pub(crate) async fn answer(
+    worker: Rc<Worker>,
+    peer: Option<IpAddr>,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let way = Way::of(request.method(), request.uri().path());
+    if way == Way::Own {
+        return own(&worker, request).await;
+    }
+    let shape = Shape::of(request.uri().path());
+    let mut account = Account::begin(&worker, request.uri().clone());
+    let id = account.id().clone();
+    let answered = match prepare(&worker, &way, peer, &mut account, request).await {
+        Ok(prepared) => {
+            let (server, head, body, is_stream) = prepared;
+            let is_repeatable = way == Way::Inference || head.method.is_safe();
+            let job = Job {
+                worker,
+                server,
+                head,
+                body,
+                is_repeatable,
+                is_stream,
+                shape,
+                account,
+                is_forwarded: Rc::default(),
+            };
+            job.answer().await
+        }
+        Err(refusal) => {
+            account.refused(&refusal);
+            Err(refusal)
+        }
+    };
+    answered.unwrap_or_else(|refusal| refuse(&refusal, shape, &id))
+}
+
+/// The answer to a request that is not for a server.
+async fn own(worker: &Worker, request: Request<Incoming>) -> Response<Reply> {
+    let id = worker.request_id();
+    let response = manage::answer(&worker.own, request).await;
+    let mut response = response.map(Reply::Own);
+    response.headers_mut().insert(headers::REQUEST_ID, id);
+    response
+}
+
+fn refuse(refusal: &Refusal, shape: Shape, id: &HeaderValue) -> Response<Reply> {
+    let mut response = Reply::refusal(refusal, shape);
+    let headers = response.headers_mut();
+    headers.insert(headers::REQUEST_ID, id.clone());
+    if refusal.reason == Reason::MethodNotAllowed {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+/// Reads a request, and finds its server.
+async fn prepare(
+    worker: &Worker,
+    way: &Way,
+    peer: Option<IpAddr>,
+    account: &mut Account,
+    request: Request<Incoming>,
+) -> Result<(Arc<Server>, Head, Bytes, bool), Refusal> {
+    if *way == Way::NotAllowed {
+        let message = format!(
+            "{} does not know {}",
+            request.uri().path(),
+            request.method()
+        );
+        return Err(Refusal::new(Reason::MethodNotAllowed, message));
+    }
+    let (parts, incoming) = request.into_parts();
+    let body = read::body(&parts.headers, incoming, MAX_BODY).await?;
+    let asked = match way {
+        Way::Inference => body::find(&body)?,
+        Way::Properties => body::Asked {
+            model: parts
+                .uri
+                .query()
+                .and_then(|query| query_value(query, "model"))
+                .map(Into::into),
+            stream: false,
+        },
+        Way::Upstream { server, .. } => body::Asked {
+            model: Some(server.into()),
+            stream: false,
+        },
+        Way::Own | Way::NotAllowed => body::Asked::default(),
+    };
+    let table = worker.gateway.table.load();
+    let server = table.resolve(asked.model.as_deref(), "", |_| true)?.clone();
+    account.goes_to(&server, asked.model.as_deref().unwrap_or_default(), "");
+    let is_stream = asked.stream;
+    let head = head(parts, way, account.id(), peer)?;
+    Ok((server, head, body, is_stream))
+}
+
+fn head(parts: Parts, way: &Way, id: &HeaderValue, peer: Option<IpAddr>) -> Result<Head, Refusal> {
+    let mut headers = parts.headers;
+    headers::forward(&mut headers, id, peer);
+    let uri = match way {
+        Way::Upstream { rest, .. } => below(&parts.uri, *rest),
+        Way::Inference | Way::Properties | Way::Own | Way::NotAllowed => {
+            parts.uri.path_and_query().cloned()
+        }
+    };
+    let uri = uri.ok_or_else(|| Refusal::new(Reason::NoSuchPath, "the path cannot be read"))?;
+    Ok(Head {
+        method: parts.method,
+        uri: uri.into(),
+        headers,
+    })
+}
+
+/// The part of a path behind its first bytes, and its query.
+fn below(uri: &Uri, rest: usize) -> Option<PathAndQuery> {
+    let rest = uri.path_and_query()?.as_str().get(rest..)?;
+    match rest.starts_with('/') {
+        true => rest.parse().ok(),
+        false => format!("/{rest}").parse().ok(),
+    }
+}
+
+impl Job {
+    /// Forwards the request. A stream that has to wait is begun meanwhile.
+    async fn answer(self) -> Result<Response<Reply>, Refusal> {
+        if !self.is_stream {
+            return self.run().await;
+        }
+        let shape = self.shape;
+        let id = self.account.id().clone();
+        let gateway = self.worker.gateway.clone();
+        let server = self.server.route.server.clone();
+        let is_forwarded = self.is_forwarded.clone();
+        let waits = move || !is_forwarded.get();
+        early::answer(Box::pin(self.run()), &id, &gateway, &server, shape, waits).await
+    }
+
+    /// Forwards the request, and waits for the head of the answer.
+    async fn run(mut self) -> Result<Response<Reply>, Refusal> {
+        match self.forward_unless_cancelled().await {
+            Ok((response, held)) => Ok(self.pass(response, held)),
+            Err(refusal) => {
+                self.account.refused(&refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn forward_unless_cancelled(&mut self) -> Result<(Response<Incoming>, Held), Refusal> {
+        let active = self.account.active();
+        let mut cancelling = pin!(active.cancelled());
+        let mut forwarding = pin!(self.forward());
+        poll_fn(|cx| {
+            if cancelling.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(cancelled()));
+            }
+            forwarding.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Waits for its turn, and forwards it. An incarnation that gives no answer at all is replaced by
+    /// another one, once: a request that kills its server is not to kill them all.
+    async fn forward(&mut self) -> Result<(Response<Incoming>, Held), Refusal> {
+        let deadline = admission::deadline(&self.server, self.account.begun());
+        let place = admission::place(&self.server, &self.account, deadline).await?;
+        let mut failed = None;
+        loop {
+            let in_flight = admission::incarnation(
+                &self.worker.gateway,
+                &self.server,
+                &self.account,
+                deadline,
+                failed.as_ref(),
+            )
+            .await?;
+            self.is_forwarded.set(true);
+            self.account.forwarded(in_flight.incarnation().number);
+            match self.send(&in_flight).await {
+                Ok((response, upstream)) => {
+                    let held = Held {
+                        upstream,
+                        in_flight,
+                        _place: place,
+                    };
+                    return Ok((response, held));
+                }
+                Err(failure) if failed.is_none() && self.may_repeat(&failure) => {
+                    let name = &self.server.route.server;
+                    tracing::info!(name: "retried", server = name, "sent once more: {failure}");
+                    failed = Some(Failed {
+                        incarnation: in_flight.incarnation().clone(),
+                        failure,
+                    });
+                    self.is_forwarded.set(false);
+                }
+                Err(failure) => return Err(failure.refusal(&self.server.route.server)),
+            }
+        }
+    }
+
+    fn may_repeat(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Unreachable(_) | Failure::NotSent => true,
+            Failure::Broken => self.is_repeatable,
+            // It answered, if badly, and would again.
+            Failure::NotHttp(_) => false,
+        }
+    }
+
+    /// Sends it to an incarnation: over a connection that is there already, or over a new one, also if
+    /// the first turns out to have ended.
+    async fn send(&self, to: &InFlight) -> Result<(Response<Incoming>, Upstream), Failure> {
+        let incarnation = to.incarnation();
+        let pooled = now(|cx| self.worker.pool.take(incarnation, cx)).await;
+        if let Some(mut upstream) = pooled {
+            match upstream.send(self.request(to)).await {
+                Ok(response) => return Ok((response, upstream)),
+                Err(failure) if self.may_repeat(&failure) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let mut upstream = Upstream::connect(incarnation.address).await?;
+        let response = upstream.send(self.request(to)).await?;
+        Ok((response, upstream))
+    }
+
+    fn request(&self, to: &InFlight) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.head.headers);
+        headers::address(headers, to.incarnation());
+        request
+    }
+
+    fn pass(mut self, response: Response<Incoming>, held: Held) -> Response<Reply> {
+        let (mut head, incoming) = response.into_parts();
+        headers::answer(&mut head.headers, self.account.id());
+        let is_events = is_events(&head.headers);
+        self.account.answered(head.status.as_u16(), is_events);
+        let answer = Answer::new(
+            self.worker,
+            incoming,
+            self.account,
+            self.shape,
+            is_events,
+            held,
+        );
+        Response::from_parts(head, Reply::Answer(Box::new(answer)))
+    }
+}

@@ -1,0 +1,183 @@
+//! The whole of a gateway, from its command line to its end.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use magi_proto::v1;
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::activity;
+use crate::attach::Attach;
+use crate::gateway::Gateway;
+use crate::manage;
+use crate::serve::{self, Address, AddressError, ListenError, Listener};
+
+/// How long requests may take to end after the gateway was told to.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Where it listens if nothing else is said.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8000";
+
+/// Exit status of an invalid configuration.
+const EX_CONFIG: u8 = 78;
+
+/// Carries HTTP requests to the servers of magid: one address for all models.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "magi-gateway", version)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The socket of magid.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where to listen, in place of what is configured: IP:PORT or unix:PATH. May be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<String>,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// What it is told to listen on is no address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// It cannot listen.
+    #[error("{error}: {}", .error.source)]
+    Listen {
+        /// Where, and why.
+        error: ListenError,
+    },
+    /// The system has no threads, or no signals, for it.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl RunError {
+    /// The exit status that says the same.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Address(_) => EX_CONFIG,
+            Self::Listen { .. } | Self::System(_) => 1,
+        }
+    }
+}
+
+impl From<ListenError> for RunError {
+    fn from(error: ListenError) -> Self {
+        Self::Listen { error }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// It cannot start.
+pub async fn run(arguments: Arguments) -> Result<(), RunError> {
+    let mut signals = Signals::new()?;
+    start_log();
+    let listeners = listen(&arguments)?;
+    let addresses: Vec<_> = listeners
+        .iter()
+        .map(|listener| listener.address().to_string())
+        .collect();
+    let connections = serve::raise_descriptors();
+    let (gateway, inbox) = Gateway::new();
+    let (desks, questions): (Vec<_>, Vec<_>) =
+        (0..serve::threads()).map(|_| activity::desk()).unzip();
+    let own = manage::router(manage::Context {
+        magid: magi_proto::connect_lazily(arguments.socket.as_deref()),
+        table: gateway.table.clone(),
+        metrics: gateway.metrics.clone(),
+        workers: desks.into(),
+        addresses: addresses.clone().into(),
+    });
+    let ending = CancellationToken::new();
+    let threads = serve::start(&gateway, &own, questions, listeners, connections, &ending)?;
+    let hello = hello(addresses.clone());
+    let attach = Attach::new(gateway, inbox, arguments.socket, hello);
+    let attached = tokio::spawn(attach.run());
+    for address in &addresses {
+        tracing::info!(name: "listening", address, "listening");
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    signals.next().await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!(name: "ending", "ending: no new requests, those under way have {GRACE:?}");
+    ending.cancel();
+    tokio::select! {
+        // Both are dropped at the end: whatever still goes on ends with the process.
+        ended = timeout(GRACE, threads.ended()) => if ended.is_err() {
+            tracing::warn!(name: "requests_cut", "some requests have not ended in time");
+        },
+        () = signals.next() => tracing::warn!(name: "requests_cut", "told twice to end"),
+    }
+    attached.abort();
+    Ok(())
+}
+
+fn listen(arguments: &Arguments) -> Result<Vec<Listener>, RunError> {
+    let default = [DEFAULT_ADDRESS.to_owned()];
+    let texts = match &arguments.listen[..] {
+        [] => &default[..],
+        given => given,
+    };
+    let mut listeners = Vec::with_capacity(texts.len());
+    for text in texts {
+        let address: Address = text.parse()?;
+        listeners.push(Listener::bind(&address)?);
+    }
+    Ok(listeners)
+}
+
+fn hello(addresses: Vec<String>) -> v1::Hello {
+    let pid = std::process::id();
+    // The standard library has no other source of randomness.
+    let random = RandomState::new().hash_one(pid);
+    v1::Hello {
+        gateway_id: format!("{pid}-{random:016x}"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid,
+        addresses,
+    }
+}
+
+/// What tells the gateway to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next one. Cancel-safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn start_log() {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
+}

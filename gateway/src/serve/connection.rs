@@ -1,0 +1,83 @@
+//! One connection of a client, from its first request to its last.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use crate::proxy;
+
+/// A client that does not send a head for so long is not there any more, or never was.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The most headers.
+const MAX_HEADERS: usize = 100;
+
+/// A connection, before it has a runtime.
+pub(super) enum Stream {
+    Tcp(std::net::TcpStream, IpAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Serves a client until it leaves, or until `ending` is cancelled and its request is answered.
+pub(super) async fn serve(worker: Rc<Worker>, stream: Stream, ending: CancellationToken) {
+    let served = match stream {
+        Stream::Tcp(tcp, peer) => match tokio::net::TcpStream::from_std(tcp) {
+            Ok(tcp) => speak(worker, tcp, Some(peer), ending).await,
+            Err(error) => lost(&error),
+        },
+        Stream::Unix(unix) => match tokio::net::UnixStream::from_std(unix) {
+            Ok(unix) => speak(worker, unix, None, ending).await,
+            Err(error) => lost(&error),
+        },
+    };
+    if let Err(error) = served {
+        // Clients come and go as they like; that is not our failure.
+        tracing::trace!(name: "connection_ended", "{error}");
+    }
+}
+
+fn lost(error: &io::Error) -> Result<(), hyper::Error> {
+    tracing::warn!(name: "connection_lost", "cannot take a connection: {error}");
+    Ok(())
+}
+
+async fn speak<S>(
+    worker: Rc<Worker>,
+    stream: S,
+    peer: Option<IpAddr>,
+    ending: CancellationToken,
+) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(move |request| {
+        let worker = worker.clone();
+        async move { Ok::<_, Infallible>(proxy::answer(worker, peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // Both are cancel-safe: the connection is held outside, the token stays cancelled.
+        served = connection.as_mut() => return served,
+        () = ending.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}

@@ -1,0 +1,159 @@
+//! Connections of clients.
+//!
+//! One task accepts them all and gives each to the thread that has the fewest: streams last for minutes,
+//! so that chance would leave one thread with most of the work. From then on a connection never leaves
+//! its thread, and neither do the requests on it nor the connections to servers that they use.
+//!
+//! There are never more connections than there are descriptors for, two each. Who comes then waits in
+//! the kernel's queue until another one ends.
+
+mod connection;
+mod limits;
+mod listen;
+mod worker;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+pub use limits::raise_descriptors;
+pub use listen::{Address, AddressError, ListenError, Listener};
+pub(crate) use worker::Worker;
+
+use crate::activity::Questions;
+use crate::gateway::Gateway;
+use connection::Stream;
+
+/// More threads than this do not serve more: llama-server has the work.
+const MAX_THREADS: usize = 8;
+
+/// Connections that wait for their thread to look. It is always about to.
+const HANDED: usize = 256;
+
+/// After the system could not accept: mostly it lacks descriptors, and others give some back.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection that a thread has been given.
+struct Client {
+    stream: Stream,
+    /// One of the connections that there may be.
+    permit: OwnedSemaphorePermit,
+    /// Counted at the thread.
+    count: Count,
+}
+
+/// One of the connections of a thread.
+struct Count(Arc<AtomicUsize>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Where the acceptor leaves connections.
+#[derive(Clone)]
+struct Desk {
+    clients: mpsc::Sender<Client>,
+    connections: Arc<AtomicUsize>,
+}
+
+/// The threads that serve.
+#[derive(Debug)]
+pub struct Threads {
+    /// Closed when the last of them has ended.
+    ended: mpsc::Receiver<Infallible>,
+}
+
+impl Threads {
+    /// Waits until the last connection has ended.
+    pub async fn ended(mut self) {
+        let _ = self.ended.recv().await;
+    }
+}
+
+/// How many threads serve on this machine.
+pub fn threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min(MAX_THREADS)
+}
+
+/// Starts a thread for each of `questions`, and the task that gives them work until `ending` is cancelled. After that they
+/// end when their last requests have. `own` answers what is not for a server.
+///
+/// # Errors
+///
+/// The system has no threads to give.
+pub fn start(
+    gateway: &Arc<Gateway>,
+    own: &Router,
+    questions: Vec<Questions>,
+    listeners: Vec<Listener>,
+    max_connections: usize,
+    ending: &CancellationToken,
+) -> io::Result<Threads> {
+    let mut desks = Vec::new();
+    let (running, ended) = mpsc::channel(1);
+    for (n, questions) in questions.into_iter().enumerate() {
+        let (sender, receiver) = mpsc::channel(HANDED);
+        desks.push(Desk {
+            clients: sender,
+            connections: Arc::default(),
+        });
+        let (gateway, own, ending) = (gateway.clone(), own.clone(), ending.clone());
+        let thread = std::thread::Builder::new().name(format!("serve-{n}"));
+        let running = running.clone();
+        thread.spawn(move || {
+            worker::run(gateway, own, receiver, questions, ending);
+            drop(running);
+        })?;
+    }
+    let places = Arc::new(Semaphore::new(max_connections));
+    let ending = ending.clone();
+    tokio::spawn(async move {
+        let mut acceptors = JoinSet::new();
+        for listener in listeners {
+            acceptors.spawn(accept(listener, desks.clone(), places.clone()));
+        }
+        drop(desks);
+        ending.cancelled().await;
+        acceptors.shutdown().await;
+    });
+    Ok(Threads { ended })
+}
+
+async fn accept(listener: Listener, desks: Vec<Desk>, places: Arc<Semaphore>) {
+    loop {
+        let permit = places.clone().acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        let stream = match listener.accept().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(name: "cannot_accept", "cannot accept a connection: {error}");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let fewest = desks
+            .iter()
+            .min_by_key(|desk| desk.connections.load(Ordering::Relaxed));
+        let Some(desk) = fewest else { return };
+        desk.connections.fetch_add(1, Ordering::Relaxed);
+        let client = Client {
+            stream,
+            permit,
+            count: Count(desk.connections.clone()),
+        };
+        if desk.clients.send(client).await.is_err() {
+            return;
+        }
+    }
+}
