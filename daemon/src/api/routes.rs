@@ -1,7 +1,6 @@
 //! The way to each server, as a gateway is told of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use magi_proto::v1;
 
@@ -65,7 +64,7 @@ impl Routes {
 
 fn route(row: &Row, models: &Snapshot) -> v1::Route {
     let definition = &row.definition;
-    let launch = &definition.launch;
+    let (launch, traffic) = (&definition.launch, &definition.traffic);
     let id = launch.model.id.as_deref();
     let model = id.and_then(|id| models.models.get(id));
     let facts = launch.model.facts.as_deref();
@@ -91,9 +90,9 @@ fn route(row: &Row, models: &Snapshot) -> v1::Route {
         endpoint: endpoint.map(|endpoint| format!("http://{endpoint}")),
         api_key: None,
         held: false,
-        max_in_flight: model_use.slots(),
-        max_queue: 64,
-        max_wait: Some(convert::duration(Duration::from_secs(300))),
+        max_in_flight: traffic.max_in_flight.unwrap_or_else(|| model_use.slots()),
+        max_queue: traffic.max_queue,
+        max_wait: Some(convert::duration(traffic.max_wait)),
         kind: facts.map_or("", |facts| kind(facts.kind.value)).to_owned(),
         thinking: thinking(model.map(AsRef::as_ref), facts),
         context_length: context(&model_use, facts),

@@ -355,6 +355,7 @@ fn difference(
 /// Blocks.
 fn explained(row: &Row, explanation: Explanation) -> v1::ExplainServerResponse {
     let restart = &row.definition.policy.restart;
+    let traffic = &row.definition.traffic;
     let tree = explanation.tree.and_then(|tree| {
         let members = tree.members(crate::process::Scope::Owned).ok()?;
         Some(members.into_iter().map(|member| member.pid).collect())
@@ -375,6 +376,8 @@ fn explained(row: &Row, explanation: Explanation) -> v1::ExplainServerResponse {
             .map_or_else(String::new, |log| log.display().to_string()),
         tree: tree.unwrap_or_default(),
         priority: row.definition.priority,
+        idle_timeout: traffic.idle_timeout.map(convert::duration),
+        pin: traffic.pin,
         ..v1::ExplainServerResponse::default()
     }
 }

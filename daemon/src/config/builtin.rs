@@ -18,6 +18,8 @@ description = \"Every enabled model, on demand\"
 [[select]]
 # For a model that was trained for fewer tokens it is as many as those.
 ctx_size = 8192
+# Whoever tries one model after the other gets the memory of those before back.
+idle_timeout = \"15m\"
 ";
 
 /// The profile. `restart` is how servers are restarted where no profile says otherwise.

@@ -14,6 +14,7 @@ use super::profile::Replace;
 use super::restart::RestartKeys;
 use super::select::Template;
 use super::settings::{self, SettingKeys, Settings};
+use super::traffic::TrafficKeys;
 use crate::lifecycle::RestartPolicy;
 
 /// What an argument or a variable takes beside its text, in bytes.
@@ -26,6 +27,7 @@ pub(super) struct Layer {
     settings: SettingKeys,
     autostart: Option<bool>,
     priority: Option<i32>,
+    traffic: TrafficKeys,
     args: Option<Vec<Spanned<String>>>,
     env: BTreeMap<String, (Range<usize>, String)>,
     llama_server: Option<PathBuf>,
@@ -37,6 +39,7 @@ impl Layer {
         let layer = Self {
             autostart: table.get("autostart", report).map(Spanned::into_inner),
             priority: table.get("priority", report).map(Spanned::into_inner),
+            traffic: TrafficKeys::read(table, report),
             replace: table.get("replace", report),
             settings: settings::read(table, base, report),
             args: table.list("args", report),
@@ -86,6 +89,7 @@ impl Layer {
             settings,
             autostart: self.autostart.or(defaults.autostart),
             priority: self.priority.or(defaults.priority),
+            traffic: self.traffic.or(&defaults.traffic),
             args: self.args.or_else(|| defaults.args.clone()),
             env,
             llama_server: self.llama_server.or_else(|| defaults.llama_server.clone()),
@@ -101,6 +105,7 @@ impl Layer {
         Template {
             autostart: self.autostart.unwrap_or(autostart),
             priority: self.priority.unwrap_or_default(),
+            traffic: self.traffic.apply(),
             replace: self.replace.map(Spanned::into_inner).unwrap_or_default(),
             settings: Settings::new(&self.settings),
             args: args.map(Spanned::into_inner).collect(),

@@ -40,6 +40,7 @@ mod select;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod value;
 
 pub use builtin::{BUILTIN, BUILTIN_TEXT, builtin};
@@ -62,6 +63,7 @@ pub use read_gateway::parse_gateway;
 pub use read_profile::{MAX_SERVERS, is_blank, parse_profile};
 pub use select::{Candidate, Select, Template};
 pub use settings::Settings;
+pub use traffic::Traffic;
 
 /// All of it: what magid runs by.
 #[derive(Clone, Debug, PartialEq, Eq)]

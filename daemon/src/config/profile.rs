@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::diagnostic::{Diagnostic, Origin};
 use super::select::Select;
 use super::settings::Settings;
+use super::traffic::Traffic;
 use crate::gguf::Kind;
 use crate::lifecycle::RestartPolicy;
 use crate::name::{Alias, ServerName};
@@ -41,6 +42,8 @@ pub struct ServerConfig {
     pub autostart: bool,
     /// Its place among those that want to start: higher ones come first.
     pub priority: i32,
+    /// How it takes requests, and what becomes of it without any.
+    pub traffic: Traffic,
     /// How a new incarnation takes the place of the old one.
     pub replace: Replace,
     /// Its port, if it is always the same.
@@ -109,6 +112,7 @@ impl PartialEq for ServerConfig {
             model,
             autostart,
             priority,
+            traffic,
             replace,
             port,
             settings,
@@ -124,6 +128,7 @@ impl PartialEq for ServerConfig {
             && *model == other.model
             && *autostart == other.autostart
             && *priority == other.priority
+            && *traffic == other.traffic
             && *replace == other.replace
             && *port == other.port
             && *settings == other.settings

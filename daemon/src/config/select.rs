@@ -9,6 +9,7 @@ use super::glob::Glob;
 use super::profile::{Profile, Replace, ServerConfig};
 use super::read_profile::MAX_SERVERS;
 use super::settings::Settings;
+use super::traffic::Traffic;
 use crate::gguf::{Kind, Tier};
 use crate::lifecycle::RestartPolicy;
 use crate::name::ServerName;
@@ -44,6 +45,8 @@ pub struct Template {
     pub autostart: bool,
     /// Its place among those that want to start: higher ones come first.
     pub priority: i32,
+    /// How it takes requests, and what becomes of it without any.
+    pub traffic: Traffic,
     /// How a new incarnation takes the place of the old one.
     pub replace: Replace,
     /// The flags that have a key.
@@ -108,6 +111,7 @@ impl Template {
         let Self {
             autostart,
             priority,
+            traffic,
             replace,
             settings,
             args,
@@ -121,6 +125,7 @@ impl Template {
             model,
             autostart,
             priority,
+            traffic,
             replace,
             port: None,
             settings,

@@ -151,6 +151,18 @@ impl Value for u32 {
     }
 }
 
+/// How many requests may wait. Each keeps a connection and what it has sent, so there is a bound.
+pub(super) struct QueueLength(pub(super) u32);
+
+impl Value for QueueLength {
+    const EXPECTED: &'static str = "a whole number from 0 to 10000; with 0 none waits";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let length = integer(value)?.try_into().ok()?;
+        (length <= 10_000).then_some(Self(length))
+    }
+}
+
 impl Value for i32 {
     const EXPECTED: &'static str = "a whole number such as 10 or -5";
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::time::Duration;
 
-use super::definition::{Definition, Launch, Model};
+use super::definition::{Definition, Launch, Model, Traffic};
 use crate::lifecycle::Policy;
 
 /// What changed between two definitions of a server.
@@ -28,6 +29,7 @@ pub fn compare(old: &Definition, new: &Definition, port: Option<u16>) -> Differe
         autostart,
         need: _,
         priority,
+        traffic,
         replace,
         launch,
         policy,
@@ -41,6 +43,7 @@ pub fn compare(old: &Definition, new: &Definition, port: Option<u16>) -> Differe
     note(&mut reasons, "autostart", old.autostart, *autostart);
     note(&mut reasons, "priority", old.priority, *priority);
     note(&mut reasons, "replace", old.replace, *replace);
+    traffic_reasons(&mut reasons, &old.traffic, traffic);
     policy_reasons(&mut reasons, &old.policy, policy);
     // The port changed without a need for a new incarnation.
     if !needs_launch && old.launch.port != launch.port {
@@ -121,6 +124,32 @@ fn model_reasons(reasons: &mut Vec<String>, old: &Model, new: &Model) {
             note(reasons, "model", old.written.clone(), new.written.clone());
         }
     }
+}
+
+fn traffic_reasons(reasons: &mut Vec<String>, old: &Traffic, new: &Traffic) {
+    let Traffic {
+        idle_timeout,
+        pin,
+        max_in_flight,
+        max_queue,
+        max_wait,
+    } = new;
+    let never = |timeout: &Option<Duration>| match timeout {
+        Some(timeout) => format!("{timeout:?}"),
+        None => "never".to_owned(),
+    };
+    let slots = |count: &Option<u32>| match count {
+        Some(count) => count.to_string(),
+        None => "parallel".to_owned(),
+    };
+    let (was, is) = (never(&old.idle_timeout), never(idle_timeout));
+    note(reasons, "idle_timeout", was, is);
+    note(reasons, "pin", old.pin, *pin);
+    let (was, is) = (slots(&old.max_in_flight), slots(max_in_flight));
+    note(reasons, "max_in_flight", was, is);
+    note(reasons, "max_queue", old.max_queue, *max_queue);
+    let (was, is) = (format!("{:?}", old.max_wait), format!("{max_wait:?}"));
+    note(reasons, "max_wait", was, is);
 }
 
 fn policy_reasons(reasons: &mut Vec<String>, old: &Policy, new: &Policy) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use crate::config::Replace;
+pub use crate::config::{Replace, Traffic};
 use crate::gguf::Facts;
 use crate::lifecycle::Policy;
 use crate::memory::Demand;
@@ -26,6 +26,8 @@ pub struct Definition {
     pub autostart: bool,
     /// Of servers that start together, the one with the higher priority is given memory first.
     pub priority: i32,
+    /// How it takes requests, and what becomes of it without any.
+    pub traffic: Traffic,
     /// How its incarnation is replaced.
     pub replace: Replace,
     /// What reaches its process.

@@ -13,6 +13,7 @@ fn definition(name: &str) -> Definition {
         aliases: Vec::new(),
         need: None,
         priority: 0,
+        traffic: Traffic::default(),
         replace: Replace::Auto,
         autostart: true,
         launch: Launch {
@@ -63,8 +64,19 @@ fn moving_a_definition_to_another_line_is_no_edit() {
 fn each_edit_does_what_the_design_says() {
     use StepAction::{Live, Replace};
     type Edit = fn(&mut Definition);
-    let table: [(Edit, StepAction, &str); 14] = [
+    let table: [(Edit, StepAction, &str); 17] = [
         (|d| d.priority = 10, Live, "priority: 0 -> 10"),
+        (
+            |d| d.traffic.idle_timeout = Some(std::time::Duration::from_secs(900)),
+            Live,
+            "idle_timeout: never -> 900s",
+        ),
+        (
+            |d| d.traffic.max_in_flight = Some(0),
+            Live,
+            "max_in_flight: parallel -> 0",
+        ),
+        (|d| d.traffic.pin = true, Live, "pin: false -> true"),
         (
             |d| d.replace = crate::plan::Replace::DrainRestart,
             Live,

@@ -138,6 +138,7 @@ fn definition(
         autostart: server.autostart,
         need: None,
         priority: server.priority,
+        traffic: server.traffic.clone(),
         replace: server.replace,
         launch: Launch {
             engine,

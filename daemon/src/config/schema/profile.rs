@@ -1,7 +1,7 @@
 //! The keys of a profile.
 
 use super::magid::inherited_restart;
-use super::{Fallback, File, Key, Kind, Place, Table, flag, key};
+use super::{Fallback, File, Key, Kind, Place, Table, U32, flag, key};
 use Fallback::{Required, Said, Toml};
 
 #[rustfmt::skip]
@@ -62,6 +62,12 @@ const SELECT: &[Key] = &[
 const COMMON: &[Key] = &[
     key("priority", Kind::Integer(i32::MIN as i64, i32::MAX as i64), Toml("0"), "10",
         "Servers with a higher one start first, and get memory first."),
+    key("idle_timeout", Kind::Time(false), Toml("0"), "\"15m\"",
+        "It is stopped after so long without a request, and started by the next one; 0: never."),
+    key("pin", Kind::Boolean, Toml("false"), "true", "Whether it is never stopped to make room for another. `idle_timeout` counts all the same."),
+    key("max_in_flight", U32, Said("`parallel`"), "8", "How many requests the gateway gives it at a time; 0: any number.").counts("requests"),
+    key("max_queue", Kind::Integer(0, 10_000), Toml("64"), "16", "How many further requests wait in the gateway; one more is refused.").counts("requests"),
+    key("max_wait", Kind::Time(true), Toml("\"5m\""), "\"30s\"", "How long a request waits for the server to get ready and to be free."),
     key("replace", Kind::Words(&["auto", "blue-green", "drain-restart"]), Toml("\"auto\""), "\"drain-restart\"",
         "How a changed server is replaced: the new one beside the old one, after it, or as memory and port allow."),
     key("args", Kind::List(&Kind::Text), Toml("[]"), "[\"--cache-reuse\", \"256\"]",

@@ -265,12 +265,12 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
     ),
     (
         "a select with the keys of one server",
-        "[[select]]\nmodel = \"m\"\naliases = [\"x\"]\nport = 8080\nidle_timeout = \"15m\"\n",
+        "[[select]]\nmodel = \"m\"\naliases = [\"x\"]\nport = 8080\ncolor = \"15m\"\n",
         &[
             "2:1 `model` cannot stand in [[select]] (remove it, or write [servers.NAME] for the one server that it is for)",
             "3:1 `aliases` cannot stand in [[select]] (remove it, or write [servers.NAME] for the one server that it is for)",
             "4:1 `port` cannot stand in [[select]] (remove it, or write [servers.NAME] for the one server that it is for)",
-            "5:1 unknown key `idle_timeout` (remove it; what llama-server takes beyond these keys goes into `args`)",
+            "5:1 unknown key `color` (remove it; what llama-server takes beyond these keys goes into `args`)",
         ],
     ),
     (
@@ -291,6 +291,17 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
             "9:11 `replace` cannot be \"blue-green\" beside a fixed `port` (write \"drain-restart\", or remove `port`: then magid chooses one)",
             "14:12 `priority` cannot be \"high\" (write a whole number such as 10 or -5)",
             "17:11 `replace` cannot be \"restart\" (write \"auto\", \"blue-green\" or \"drain-restart\")",
+        ],
+    ),
+    (
+        "requests that wait too long, or too many of them",
+        "[servers.a]\nmodel = \"m\"\nidle_timeout = \"soon\"\nmax_queue = 20000\nmax_wait = 0\nmax_in_flight = -1\npin = 1\n",
+        &[
+            "3:16 `idle_timeout` cannot be \"soon\" (write a time such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
+            "4:13 `max_queue` cannot be 20000 (write a whole number from 0 to 10000; with 0 none waits)",
+            "5:12 `max_wait` cannot be 0 (write a time above zero such as \"90s\", \"2m\" or \"500ms\", or whole seconds)",
+            "6:17 `max_in_flight` cannot be -1 (write a whole number from 0; with 0 there is no limit)",
+            "7:7 `pin` cannot be 1 (write true or false)",
         ],
     ),
     (

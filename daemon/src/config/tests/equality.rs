@@ -9,6 +9,11 @@ const KEYS: &[&str] = &[
     "autostart = true",
     "autostart = false",
     "priority = -3",
+    "idle_timeout = \"15m\"",
+    "pin = true",
+    "max_in_flight = 0",
+    "max_queue = 0",
+    "max_wait = 30",
     "replace = \"drain-restart\"",
     "ctx_size = 4096",
     "ctx_size = 4_096",
@@ -93,7 +98,7 @@ proptest! {
 
 #[test]
 fn a_default_made_explicit_means_nothing() {
-    let explicit = "autostart = true\npriority = 0\nreplace = \"auto\"\naliases = []\nargs = []\n\
+    let explicit = "autostart = true\npriority = 0\nidle_timeout = 0\npin = false\nmax_queue = 64\nmax_wait = 300\nreplace = \"auto\"\naliases = []\nargs = []\n\
                     env = {}\nrestart = { policy = \"always\", initial_delay = 0.5 }\n";
     let explicit = explicit.replace("0.5", "\"500ms\"");
     assert_eq!(server(&explicit), server(""));

@@ -39,7 +39,7 @@ use crate::lifecycle::{
 };
 use crate::memory::{Budget, Reservation};
 use crate::name::ServerName;
-use crate::plan::{Definition, Launch, Model};
+use crate::plan::{Definition, Launch, Model, Traffic};
 use crate::process::{Process, Scope, Tree};
 
 pub use demand::{Answer, NotReady, Serving};
@@ -294,6 +294,7 @@ pub fn undefined(name: &ServerName) -> Definition {
         autostart: false,
         need: None,
         priority: 0,
+        traffic: Traffic::default(),
         replace: crate::plan::Replace::DrainRestart,
         launch: Launch {
             engine: PathBuf::new(),
