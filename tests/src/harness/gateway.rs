@@ -101,6 +101,8 @@ impl Gateway {
             .arg(&self.config_path)
             .arg("--socket")
             .arg(&self.socket)
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{}", self.port))
             .env_clear()
             .env("RUST_BACKTRACE", "1")
             .envs(&self.env)
