@@ -15,6 +15,7 @@
 //! | task | owns | takes in | emits |
 //! |---|---|---|---|
 //! | [`attach`] | the stream to magid | routes, drains | the [`table`], what is in flight, what was let go of |
+//! | [`configuration`] | gateway.toml | hints of files | what requests are judged by |
 //! | [`serve`], one for each core | its connections to clients and to servers | connections | answers |
 //!
 //! Each of [`serve`] has a thread and a runtime of its own, so that a request stays on one core from its
@@ -26,6 +27,7 @@ pub mod access;
 pub mod activity;
 pub mod attach;
 pub mod body;
+pub mod configuration;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod gateway;
