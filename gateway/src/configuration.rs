@@ -194,7 +194,9 @@ impl Follower {
     async fn look(&mut self) {
         let source = self.source.clone();
         // It may be on a file system that hangs.
-        let Ok(read) = tokio::task::spawn_blocking(move || source.read()).await else {
+        #[expect(clippy::disallowed_methods, reason = "there is one at a time")]
+        let read = tokio::task::spawn_blocking(move || source.read());
+        let Ok(read) = read.await else {
             return;
         };
         let seen = read.and_then(|loaded| self.take(loaded));
