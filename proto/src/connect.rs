@@ -13,9 +13,12 @@ use tonic::transport::{Channel, Endpoint, Uri};
 /// A connection to magid.
 pub type DaemonChannel = Channel;
 
-/// The socket's place under systemd.
-const SYSTEM_SOCKET: &str = "/run/magi/magid.sock";
-const SOCKET_NAME: &str = "magid.sock";
+/// The place of sockets under systemd.
+const SYSTEM_FOLDER: &str = "/run/magi";
+/// The socket of operators.
+const SOCKET: &str = "magid.sock";
+/// The socket of gateways.
+const GATEWAY_SOCKET: &str = "gateway.sock";
 
 /// Why no daemon was reached.
 #[derive(Debug, Error)]
@@ -45,10 +48,20 @@ fn tried(attempts: &[(PathBuf, io::Error)]) -> String {
 /// The sockets a client tries, in order: the one it is told, else the one that `MAGI_SOCKET` names,
 /// else the user's own one, and then the system's.
 pub fn socket_candidates(explicit: Option<&Path>) -> Vec<PathBuf> {
-    candidates(explicit, |name| env::var_os(name))
+    candidates(explicit, SOCKET, |name| env::var_os(name))
 }
 
-fn candidates(explicit: Option<&Path>, var: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+/// The sockets that a gateway tries, in order: as [`socket_candidates`], but where none is named those
+/// for gateways.
+pub fn gateway_socket_candidates(explicit: Option<&Path>) -> Vec<PathBuf> {
+    candidates(explicit, GATEWAY_SOCKET, |name| env::var_os(name))
+}
+
+fn candidates(
+    explicit: Option<&Path>,
+    socket: &str,
+    var: impl Fn(&str) -> Option<OsString>,
+) -> Vec<PathBuf> {
     let dir = |name| {
         var(name)
             .filter(|value| !value.is_empty())
@@ -66,8 +79,8 @@ fn candidates(explicit: Option<&Path>, var: impl Fn(&str) -> Option<OsString>) -
         .or_else(|| dir("HOME").map(|home| home.join(".local/state")))
         .map(|dir| dir.join("magi/run"));
     let own = [runtime, state].into_iter().flatten();
-    own.map(|dir| dir.join(SOCKET_NAME))
-        .chain([PathBuf::from(SYSTEM_SOCKET)])
+    own.chain([PathBuf::from(SYSTEM_FOLDER)])
+        .map(|dir| dir.join(socket))
         .collect()
 }
 
@@ -90,12 +103,12 @@ pub async fn connect(explicit: Option<&Path>) -> Result<DaemonChannel, ConnectEr
     Err(ConnectError { attempts })
 }
 
-/// A channel that connects when it is first used, and again when it has to, each time to the first of
-/// [`socket_candidates`] that answers. Calls fail with `UNAVAILABLE` while none does.
+/// A channel for a gateway, which connects when it is first used, and again when it has to, each time to
+/// the first of [`gateway_socket_candidates`] that answers. Calls fail with `UNAVAILABLE` while none does.
 ///
 /// The channel belongs to the tokio runtime that this is called in, whose I/O and timers it needs.
 pub fn connect_lazily(explicit: Option<&Path>) -> DaemonChannel {
-    let candidates = socket_candidates(explicit);
+    let candidates = gateway_socket_candidates(explicit);
     let connector = tower::service_fn(move |_: Uri| {
         let candidates = candidates.clone();
         async move {
@@ -143,7 +156,7 @@ mod tests {
             let found = vars.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| OsString::from(value))
         };
-        candidates(explicit.map(Path::new), var)
+        candidates(explicit.map(Path::new), SOCKET, var)
             .into_iter()
             .map(|path| path.display().to_string())
             .collect()
@@ -169,7 +182,7 @@ mod tests {
         let expected = [
             "/run/user/7/magi/magid.sock",
             "/home/u/.local/state/magi/run/magid.sock",
-            SYSTEM_SOCKET,
+            "/run/magi/magid.sock",
         ];
         assert_eq!(candidates_with(None, &vars), expected);
     }
@@ -177,13 +190,21 @@ mod tests {
     #[test]
     fn a_state_directory_that_is_set_stands_in_for_home() {
         let vars = [("XDG_STATE_HOME", "/state"), ("HOME", "/home/u")];
-        let expected = ["/state/magi/run/magid.sock", SYSTEM_SOCKET];
+        let expected = ["/state/magi/run/magid.sock", "/run/magi/magid.sock"];
         assert_eq!(candidates_with(None, &vars), expected);
     }
 
     #[test]
     fn a_service_without_a_home_asks_the_systems_daemon() {
-        assert_eq!(candidates_with(None, &[]), [SYSTEM_SOCKET]);
+        assert_eq!(candidates_with(None, &[]), ["/run/magi/magid.sock"]);
+    }
+
+    #[test]
+    fn a_gateway_asks_at_its_own_sockets() {
+        let none = candidates(None, GATEWAY_SOCKET, |_| None);
+        assert_eq!(none, [Path::new("/run/magi/gateway.sock")]);
+        let named = candidates(None, GATEWAY_SOCKET, |_| Some("/a.sock".into()));
+        assert_eq!(named, [Path::new("/a.sock")]);
     }
 
     #[tokio::test]

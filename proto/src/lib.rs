@@ -5,7 +5,10 @@
 
 mod connect;
 
-pub use connect::{ConnectError, DaemonChannel, connect, connect_lazily, socket_candidates};
+pub use connect::{
+    ConnectError, DaemonChannel, connect, connect_lazily, gateway_socket_candidates,
+    socket_candidates,
+};
 
 /// The messages, clients and servers of package `magi.v1`.
 #[allow(missing_docs, clippy::all, unreachable_pub)]

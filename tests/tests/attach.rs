@@ -1,14 +1,17 @@
 //! What magid and a gateway say to each other. The gateway is played by the test.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use magi_proto::connect;
 use magi_proto::v1::attach_request::Message as Said;
 use magi_proto::v1::attach_response::Message as Told;
 use magi_proto::v1::gateway_service_client::GatewayServiceClient;
+use magi_proto::v1::server_service_client::ServerServiceClient;
 use magi_proto::v1::{
     Activity, AttachRequest, AttachResponse, Busy, Drain, Drained, FinishedRequest,
-    FinishedRequests, Hello, Route, ServerState, WatchRequestsRequest,
+    FinishedRequests, Hello, ListServersRequest, Route, ServerState, StopServersRequest,
+    WatchRequestsRequest,
 };
 use magi_tests::harness::{Fleet, Server};
 use tokio::sync::mpsc;
@@ -310,5 +313,70 @@ async fn finished_requests_are_told_to_who_watches_them() {
         gateway.say(finished(id)).await;
         let message = timeout(DEADLINE, watch.message()).await.unwrap();
         assert_eq!(message.unwrap().unwrap().requests[0].id, id);
+    }
+}
+
+#[tokio::test]
+async fn gateway_sock_serves_and_reads_and_changes_nothing() {
+    let mut fleet = fleet().await;
+    let socket = fleet.path("run/gateway.sock");
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let channel = connect(Some(&socket)).await.unwrap();
+    let mut servers = ServerServiceClient::new(channel);
+    let stop = || StopServersRequest {
+        names: vec!["alpha".to_owned()],
+        wait: true,
+        ..StopServersRequest::default()
+    };
+    let list = servers.list_servers(ListServersRequest::default()).await;
+    assert_eq!(list.unwrap().into_inner().servers.len(), 1);
+    let denied = servers.stop_servers(stop()).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied);
+    let reason = denied.get_details_error_info().unwrap().reason;
+    assert_eq!(reason, "control-denied");
+    let line = "write `gateway = \"administer\"` under [control] in ";
+    assert!(denied.message().contains(line), "{}", denied.message());
+    assert!(denied.message().contains("magid.toml"));
+    fleet.ready("alpha").await;
+    // The key counts from the next request on.
+    fleet.set("control.gateway", "administer");
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    servers.stop_servers(stop()).await.unwrap();
+    fleet.state("alpha", ServerState::Stopped).await;
+}
+
+#[tokio::test]
+async fn a_key_is_told_to_gateways_and_shown_nowhere() {
+    let mut fleet = Fleet::new();
+    fleet.set("llama_server.api_key", "auto");
+    fleet.save(&[Server::faulty("alpha")]);
+    fleet.start().await;
+    let alpha = fleet.ready("alpha").await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    let route = gateway.route("alpha", is_ready).await;
+    let key = route.api_key.expect("a gateway is told the key");
+    let environment = format!("/proc/{}/environ", alpha.pid.unwrap());
+    let environment = std::fs::read_to_string(environment).unwrap();
+    assert!(environment.contains(&format!("LLAMA_API_KEY={key}")));
+    for command in [
+        &["explain", "alpha"][..],
+        &["status", "-o", "json"],
+        &["events"],
+        &["logs", "alpha"],
+    ] {
+        let shown = fleet.magictl(command).await.expect_code(0).all();
+        assert!(!shown.contains(&key), "{command:?}: {shown}");
+    }
+    let mut folders = vec![fleet.dir().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if let Ok(bytes) = std::fs::read(entry.path()) {
+                let text = String::from_utf8_lossy(&bytes);
+                assert!(!text.contains(&key), "{}", entry.path().display());
+            }
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! `magi.v1` over the Unix socket: a translation, and nothing else.
+//! `magi.v1` over Unix sockets: a translation, and nothing else.
 //!
 //! Every request is handed to the task that owns what it is about; answers are made from what those
 //! tasks publish. Nothing is decided here. Who asks for a change is written into the log.
 
+mod access;
 mod apply;
 mod attach;
 mod connections;
@@ -42,7 +43,8 @@ use crate::reload::ReloadHandle;
 use crate::supervisor::context::Context;
 use crate::supervisor::fleet::FleetHandle;
 
-pub use listen::{ListenError, listen};
+pub use access::Access;
+pub use listen::{ListenError, SocketGroup, listen};
 pub use requests::RequestLog;
 pub use servers::Watchers;
 
@@ -102,7 +104,11 @@ pub struct About {
 /// # Errors
 ///
 /// If the transport fails as a whole.
-pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transport::Error> {
+pub async fn serve(
+    api: Api,
+    listener: UnixListener,
+    access: Access,
+) -> Result<(), tonic::transport::Error> {
     let mut ending = api.ending.clone();
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<DaemonServiceServer<Api>>().await;
@@ -117,7 +123,8 @@ pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transp
         .build_v1();
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_max_header_list_size(LARGEST_HEADERS);
+        .http2_max_header_list_size(LARGEST_HEADERS)
+        .layer(access);
     let router = server
         .add_service(health_service)
         .add_service(

@@ -88,7 +88,7 @@ fn route(row: &Row, models: &Snapshot) -> v1::Route {
         load_percent: row.load_percent.map(u32::from),
         incarnation: row.incarnation,
         endpoint: endpoint.map(|endpoint| format!("http://{endpoint}")),
-        api_key: None,
+        api_key: serves.then(|| key_of(row)).flatten(),
         held: false,
         max_in_flight: traffic.max_in_flight.unwrap_or_else(|| model_use.slots()),
         max_queue: traffic.max_queue,
@@ -101,6 +101,10 @@ fn route(row: &Row, models: &Snapshot) -> v1::Route {
         parameters: facts.map(|facts| facts.parameters),
         first_seen: model.map(|model| convert::timestamp(model.first_seen)),
     }
+}
+
+fn key_of(row: &Row) -> Option<String> {
+    row.api_key.as_ref().map(|key| key.as_str().to_owned())
 }
 
 fn kind(kind: Kind) -> &'static str {

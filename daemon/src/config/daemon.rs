@@ -42,6 +42,8 @@ pub struct DaemonConfig {
     pub on_failure: OnFailure,
     /// What is kept of their output.
     pub logs: Logs,
+    /// What a gateway may do.
+    pub control: GatewayRights,
 }
 
 /// A profile's name, and who chose it.
@@ -114,6 +116,28 @@ pub struct LlamaServerConfig {
     pub drain_timeout: Duration,
     /// The time from SIGTERM to SIGKILL.
     pub stop_timeout: Duration,
+    /// Whether servers ask for a key.
+    pub api_key: ApiKeys,
+}
+
+/// Whether servers ask for a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApiKeys {
+    /// They answer whoever can reach their port.
+    #[default]
+    None,
+    /// Each incarnation asks for one of its own, which only gateways are told.
+    Auto,
+}
+
+/// `[control] gateway`: what may be done over gateway.sock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GatewayRights {
+    /// What it takes to serve requests, and whatever changes nothing.
+    #[default]
+    Serve,
+    /// Everything.
+    Administer,
 }
 
 /// How many servers may be starting at a time.
@@ -197,6 +221,7 @@ impl Default for LlamaServerConfig {
             concurrent_starts: ConcurrentStarts::Unlimited,
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
+            api_key: ApiKeys::None,
         }
     }
 }
@@ -233,6 +258,8 @@ pub fn restart_only_differences(old: &DaemonConfig, new: &DaemonConfig) -> Vec<S
         memory: _,
         // What the next change is judged by.
         on_failure: _,
+        // Looked at for each request.
+        control: _,
     } = new;
     // Held open, watched, locked or written for as long as magid runs.
     let held = [

@@ -45,9 +45,9 @@ mod value;
 
 pub use builtin::{BUILTIN, BUILTIN_TEXT, builtin};
 pub use daemon::{
-    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, MemoryConfig,
-    OnFailure, ParsedDaemon, RamBudget, ScanPath, VramBudget, restart_only_differences,
-    written_scan_paths,
+    ActiveProfile, ApiKeys, ChosenBy, ConcurrentStarts, DaemonConfig, GatewayRights,
+    LlamaServerConfig, Logs, MemoryConfig, OnFailure, ParsedDaemon, RamBudget, ScanPath,
+    VramBudget, restart_only_differences, written_scan_paths,
 };
 pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
 pub use differing::differing_keys;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::daemon::{
-    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, LlamaServerConfig, Logs, MemoryConfig,
-    OnFailure, ParsedDaemon, ScanPath, VramBudget,
+    ActiveProfile, ChosenBy, ConcurrentStarts, DaemonConfig, GatewayRights, LlamaServerConfig,
+    Logs, MemoryConfig, OnFailure, ParsedDaemon, ScanPath, VramBudget,
 };
 use super::diagnostic::{Diagnostic, Report, SourceFile, quote};
 use super::document::{Table, parse, read};
@@ -105,6 +105,7 @@ impl Reader<'_, '_> {
         let memory = memory(root.table("memory", report), report);
         let on_failure = on_failure(root.table("reload", report), report);
         let logs = logs(root.table("logs", report), report);
+        let control = control(root.table("control", report), report);
         root.finish(report);
         DaemonConfig {
             active_profile,
@@ -121,6 +122,7 @@ impl Reader<'_, '_> {
             memory,
             on_failure,
             logs,
+            control,
         }
     }
 
@@ -232,6 +234,7 @@ impl Reader<'_, '_> {
         let readiness = table.get::<Positive>("readiness_check_interval", report);
         let drain_timeout = table.get::<Duration>("drain_timeout", report);
         let stop_timeout = table.get::<Duration>("stop_timeout", report);
+        let api_key = table.get("api_key", report);
         table.finish(report);
 
         let overrides = &mut *self.overrides;
@@ -267,6 +270,7 @@ impl Reader<'_, '_> {
             concurrent_starts: concurrent_starts.unwrap_or(default.concurrent_starts),
             drain_timeout: drain_timeout.map_or(default.drain_timeout, Spanned::into_inner),
             stop_timeout: stop_timeout.map_or(default.stop_timeout, Spanned::into_inner),
+            api_key: api_key.map_or(default.api_key, Spanned::into_inner),
         }
     }
 }
@@ -386,6 +390,12 @@ fn on_failure(mut table: Table<'_>, report: &mut Report<'_>) -> OnFailure {
     let on_failure = table.get("on_failure", report).map(Spanned::into_inner);
     table.finish(report);
     on_failure.unwrap_or_default()
+}
+
+fn control(mut table: Table<'_>, report: &mut Report<'_>) -> GatewayRights {
+    let gateway = table.get("gateway", report).map(Spanned::into_inner);
+    table.finish(report);
+    gateway.unwrap_or_default()
 }
 
 fn logs(mut table: Table<'_>, report: &mut Report<'_>) -> Logs {

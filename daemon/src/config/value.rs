@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::glob::Glob;
-use super::{ConcurrentStarts, OnFailure, RamBudget, Replace, VramBudget};
+use super::{ApiKeys, ConcurrentStarts, GatewayRights, OnFailure, RamBudget, Replace, VramBudget};
 use crate::gguf::{Kind, Tier};
 use crate::lifecycle::RestartMode;
 
@@ -237,6 +237,30 @@ impl Value for OnFailure {
         match value.as_str()? {
             "rollback" => Some(Self::Rollback),
             "keep" => Some(Self::Keep),
+            _ => None,
+        }
+    }
+}
+
+impl Value for ApiKeys {
+    const EXPECTED: &'static str = "\"auto\" or \"none\"";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "auto" => Some(Self::Auto),
+            "none" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
+impl Value for GatewayRights {
+    const EXPECTED: &'static str = "\"serve\" or \"administer\"";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "serve" => Some(Self::Serve),
+            "administer" => Some(Self::Administer),
             _ => None,
         }
     }

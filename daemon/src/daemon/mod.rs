@@ -17,7 +17,7 @@ use tokio::sync::watch;
 pub use arguments::Arguments;
 pub(crate) use prepare::records;
 
-use crate::api::{self, About, Api, ListenError, RequestLog, Watchers};
+use crate::api::{self, About, Access, Api, ListenError, RequestLog, SocketGroup, Watchers};
 use crate::config::{Diagnostic, Environment, SourceFile};
 use crate::files::Hints;
 use crate::memory::MemoryHandle;
@@ -121,7 +121,8 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     }
     let ready = prepare::prepare(&arguments, &environment)?;
     let mut signals = signals::Signals::listen()?;
-    let listener = api::listen(&ready.socket)?;
+    let listener = api::listen(&ready.socket, SocketGroup::Operators)?;
+    let for_gateways = api::listen(&ready.gateway_socket, SocketGroup::Gateways)?;
     let inheritance = prepare::inherit(&ready.config.state_dir).await?;
 
     let clock = Clock::start();
@@ -193,7 +194,14 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
             log_dir: ready.config.log_dir.clone(),
         }),
     };
-    let server = tokio::spawn(api::serve(api, listener));
+    let gateway_access = Access::Gateway {
+        rules: api.context.rules.clone(),
+        config_file: api.reload.status().config_file,
+    };
+    let servers = [
+        tokio::spawn(api::serve(api.clone(), listener, Access::Control)),
+        tokio::spawn(api::serve(api, for_gateways, gateway_access)),
+    ];
     let status_line = tokio::spawn(status_line::run(board));
     announce(&events, &ready.socket, &reload);
 
@@ -204,10 +212,13 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     status_line.abort();
     reaper.abort();
     end.send_replace(true);
-    if let Ok(Err(error)) = server.await {
-        tracing::warn!("the API ended badly: {error}");
+    for server in servers {
+        if let Ok(Err(error)) = server.await {
+            tracing::warn!("the API ended badly: {error}");
+        }
     }
     let _ = std::fs::remove_file(&ready.socket);
+    let _ = std::fs::remove_file(&ready.gateway_socket);
     drop(ready.lock);
     if left.is_empty() {
         tracing::info!("everything is stopped");

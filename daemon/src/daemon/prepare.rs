@@ -36,6 +36,8 @@ pub(super) struct Ready {
     /// lives.
     pub(super) scan_paths: Vec<PathBuf>,
     pub(super) socket: PathBuf,
+    /// The socket for gateways.
+    pub(super) gateway_socket: PathBuf,
     pub(super) lock: Lock,
 }
 
@@ -80,6 +82,7 @@ pub(super) fn prepare(
             .map(|path| current_dir.join(path).components().collect())
             .collect(),
         locations,
+        gateway_socket: config.runtime_dir.join("gateway.sock"),
         config,
         socket,
         lock,

@@ -69,6 +69,7 @@ fn launch_reasons(old: &Launch, new: &Launch, running_on: Option<u16>) -> Vec<St
         settings,
         arguments,
         env,
+        api_key,
     } = new;
     let mut reasons = Vec::new();
     note(
@@ -103,6 +104,9 @@ fn launch_reasons(old: &Launch, new: &Launch, running_on: Option<u16>) -> Vec<St
         if old.env.get(name) != env.get(name) {
             reasons.push(format!("env.{name}"));
         }
+    }
+    if old.api_key != *api_key {
+        reasons.push("api_key".to_owned());
     }
     reasons
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use crate::config::{Replace, Traffic};
+pub use crate::config::{ApiKeys, Replace, Traffic};
 use crate::gguf::Facts;
 use crate::lifecycle::Policy;
 use crate::memory::Demand;
@@ -57,6 +57,8 @@ pub struct Launch {
     pub arguments: Vec<String>,
     /// What is added to its environment.
     pub env: BTreeMap<String, String>,
+    /// Whether it asks for a key.
+    pub api_key: ApiKeys,
 }
 
 /// The model of a server.

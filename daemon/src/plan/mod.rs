@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use crate::name::ServerName;
 
 pub use compare::{Difference, compare};
-pub use definition::{Definition, Identity, Launch, Model, OWN_FLAGS, Replace, Traffic};
+pub use definition::{ApiKeys, Definition, Identity, Launch, Model, OWN_FLAGS, Replace, Traffic};
 
 /// What is done to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

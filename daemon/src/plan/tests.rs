@@ -27,6 +27,7 @@ fn definition(name: &str) -> Definition {
             settings: BTreeMap::from([("ctx_size".to_owned(), "4096".to_owned())]),
             arguments: vec!["--ctx-size".into(), "4096".into()],
             env: BTreeMap::new(),
+            api_key: ApiKeys::None,
         },
         policy: Policy::default(),
         defined_at: "p.toml:1".into(),
@@ -179,6 +180,16 @@ fn turning_autostart_on_starts_a_server_that_nobody_stopped() {
         one_step(&old, &definition("a"), None, false).action,
         StepAction::Start
     );
+}
+
+#[test]
+fn a_server_that_asks_for_a_key_from_now_on_is_replaced() {
+    let old = definition("a");
+    let mut new = old.clone();
+    new.launch.api_key = ApiKeys::Auto;
+    let step = one_step(&old, &new, None, true);
+    assert_eq!(step.action, StepAction::Replace);
+    assert_eq!(step.reasons, ["api_key"]);
 }
 
 /// An edit of what is no part of a process.

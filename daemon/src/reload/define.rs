@@ -151,6 +151,7 @@ fn definition(
                 .collect(),
             arguments,
             env: server.env.clone(),
+            api_key: daemon.llama_server.api_key,
         },
         policy: Policy {
             restart: server.restart.clone(),

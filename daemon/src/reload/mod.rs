@@ -297,5 +297,6 @@ pub fn rules_of(daemon: &DaemonConfig, former: Option<(&Rules, &DaemonConfig)>) 
         ),
         log_size: daemon.logs.max_size,
         turns,
+        gateway: daemon.control,
     }
 }

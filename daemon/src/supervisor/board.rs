@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::key::ApiKey;
 use super::seat::Seat;
 use crate::files::Fingerprint;
 use crate::lifecycle::{LastExit, View};
@@ -35,6 +36,8 @@ pub struct Row {
     pub incarnation: Option<u64>,
     /// Where its incarnation listens.
     pub endpoint: Option<SocketAddr>,
+    /// What its incarnation asks for. For gateways only.
+    pub api_key: Option<ApiKey>,
     /// Automatic restarts since the last requested start or replace.
     pub restarts: u32,
     /// When its incarnation got ready.
@@ -199,6 +202,7 @@ pub(crate) mod testing {
             pid: None,
             incarnation: Some(incarnation),
             endpoint: None,
+            api_key: None,
             restarts: 0,
             ready_since: None,
             next_try: None,

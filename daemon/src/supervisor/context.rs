@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::events::EventLog;
 use super::gateways::Gateways;
 use super::ports::Ports;
+use crate::config::GatewayRights;
 use crate::files::Hints;
 use crate::lifecycle::LivenessRules;
 use crate::logs::LogStore;
@@ -60,6 +61,8 @@ pub struct Rules {
     pub log_size: u64,
     /// Who may start.
     pub turns: Turns,
+    /// What may be done over gateway.sock.
+    pub gateway: GatewayRights,
 }
 
 /// How many servers may be starting at a time.

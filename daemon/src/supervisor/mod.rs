@@ -18,6 +18,7 @@ pub mod context;
 pub mod events;
 pub mod fleet;
 pub mod gateways;
+pub mod key;
 pub mod ports;
 pub mod record;
 pub mod seat;

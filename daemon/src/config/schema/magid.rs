@@ -21,6 +21,7 @@ pub(in crate::config) const MAGID: File = File {
         Table { place: Place::Header("memory"), groups: &[MEMORY], about: "How much memory servers may take together. Mapped weights count in full." },
         Table { place: Place::Header("reload"), groups: &[RELOAD], about: "What a change of the configuration does." },
         Table { place: Place::Header("logs"), groups: &[LOGS], about: "What is kept of the output of servers." },
+        Table { place: Place::Header("control"), groups: &[CONTROL], about: "Who may do what." },
     ],
 };
 
@@ -69,6 +70,8 @@ const LLAMA_SERVER: &[Key] = &[
         "The longest wait for requests in flight before a server is stopped."),
     key("stop_timeout", SECONDS, Toml("\"10s\""), "\"30s\"",
         "The time a server has to end after SIGTERM, before SIGKILL."),
+    key("api_key", Kind::Words(&["auto", "none"]), Toml("\"none\""), "\"auto\"",
+        "Whether each process asks for a random key, which only gateways are told; then nobody gets past them."),
 ];
 
 #[rustfmt::skip]
@@ -113,6 +116,12 @@ const LOGS: &[Key] = &[
     key("max_size", Kind::Size, Toml("\"64MiB\""), "\"16MiB\"",
         "The most that is kept of the output of one process; the oldest is given back."),
     key("keep", COUNT, Toml("5"), "20", "Of how many processes of a server the output is kept.").counts("processes"),
+];
+
+#[rustfmt::skip]
+const CONTROL: &[Key] = &[
+    key("gateway", Kind::Words(&["serve", "administer"]), Toml("\"serve\""), "\"administer\"",
+        "What may be done over `gateway.sock`: serve requests and read, or everything."),
 ];
 
 /// The keys of `restart` in a profile, where magid.toml is what holds without them.

@@ -314,12 +314,13 @@ const PROFILES: &[(&str, &str, &[&str])] = &[
 const DAEMONS: &[(&str, &str, &[&str])] = &[
     (
         "keys of magid.toml",
-        "active_profle = \"x\"\n[control]\ngateway = \"serve\"\n[llama_server]\nhots = \"::1\"\napi_key = \"none\"\n",
+        "active_profle = \"x\"\n[control]\ngateway = \"all\"\n[llama_server]\nhots = \"::1\"\napi_key = \"secret\"\n[contrl]\n",
         &[
             "1:1 unknown key `active_profle` (write `active_profile`)",
-            "2:2 unknown key `control` (remove it; known here: active_profile, state_dir, runtime_dir, log_dir, profiles_dir, models, llama_server, restart, liveness, memory, reload, logs)",
+            "3:11 `gateway` cannot be \"all\" (write \"serve\" or \"administer\")",
             "5:1 unknown key `hots` (write `host`)",
-            "6:1 unknown key `api_key` (remove it; known in [llama_server]: path, host, port_range, concurrent_starts, max_startup_time, readiness_check_interval, drain_timeout, stop_timeout)",
+            "6:11 `api_key` cannot be \"secret\" (write \"auto\" or \"none\")",
+            "7:2 unknown key `contrl` (write `control`)",
         ],
     ),
     (

@@ -53,15 +53,17 @@ async fn is_idle(live: &Incarnation) -> bool {
     if connected.is_ok_and(|connected| connected.is_empty()) {
         return true;
     }
-    if let Ok(props) = probe::props(live.endpoint, TIMEOUT, None).await
+    if let Ok(props) = probe::props(live.endpoint, TIMEOUT, live.key()).await
         && props.is_sleeping
     {
         return true;
     }
-    match probe::slots(live.endpoint, TIMEOUT, None).await {
+    match probe::slots(live.endpoint, TIMEOUT, live.key()).await {
         Ok(slots) => slots.iter().all(|slot| !slot.is_processing),
         // Nobody is there to be waited for.
         Err(probe::ProbeError::Refused) => true,
+        // Only gateways have its key, and they have let go.
+        Err(probe::ProbeError::Status(401)) => true,
         Err(_) => false,
     }
 }

@@ -110,6 +110,7 @@ impl Server {
             tree: survivor.tree,
             scope: Scope::Recovery,
             endpoint: survivor.endpoint,
+            api_key: None,
             program: self.definition.launch.engine.clone(),
             engine: None,
             arguments: Vec::new(),

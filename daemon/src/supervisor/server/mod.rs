@@ -31,6 +31,7 @@ use super::board::Row;
 use super::context::Context;
 use super::events::{Happening, Kind};
 use super::gateways::Conversation;
+use super::key::ApiKey;
 use super::record::Record;
 use super::seat::{Numbers, Seat};
 use crate::files::Fingerprint;
@@ -39,7 +40,7 @@ use crate::lifecycle::{
 };
 use crate::memory::{Budget, Reservation};
 use crate::name::ServerName;
-use crate::plan::{Definition, Launch, Model, Traffic};
+use crate::plan::{ApiKeys, Definition, Launch, Model, Traffic};
 use crate::process::{Process, Scope, Tree};
 
 pub use demand::{Answer, NotReady, Serving};
@@ -117,6 +118,8 @@ struct Incarnation {
     tree: Tree,
     scope: Scope,
     endpoint: SocketAddr,
+    /// What it asks for. Unknown of one that another magid started.
+    api_key: Option<ApiKey>,
     program: PathBuf,
     engine: Option<Fingerprint>,
     arguments: Vec<String>,
@@ -128,6 +131,13 @@ struct Incarnation {
     oom_kills: u64,
     /// Cancelled once the lifecycle knows of the end of the process.
     end_told: CancellationToken,
+}
+
+impl Incarnation {
+    /// What it is asked with.
+    fn key(&self) -> Option<&str> {
+        self.api_key.as_ref().map(ApiKey::as_str)
+    }
 }
 
 /// What an earlier magid left of an incarnation.
@@ -304,6 +314,7 @@ pub fn undefined(name: &ServerName) -> Definition {
             settings: BTreeMap::new(),
             arguments: Vec::new(),
             env: BTreeMap::new(),
+            api_key: ApiKeys::None,
         },
         policy: Policy::default(),
         defined_at: String::new(),
@@ -627,6 +638,7 @@ impl Server {
             pid: self.state.pid(),
             incarnation: (self.state.incarnation > 0).then_some(self.state.incarnation),
             endpoint: live.map(|incarnation| incarnation.endpoint),
+            api_key: live.and_then(|incarnation| incarnation.api_key.clone()),
             restarts: self.state.history.restarts(),
             ready_since: published.ready_since,
             next_try: published

@@ -11,8 +11,10 @@ use super::output::Dropped;
 use super::{Incarnation, Report, Server, end, heal};
 use crate::files::Fingerprint;
 use crate::lifecycle::{Event, Exit, ExitClass, Process as Pid};
+use crate::plan::ApiKeys;
 use crate::process::{self, Scope, SpawnRequest, Token, Tree, usage};
 use crate::supervisor::context::Context;
+use crate::supervisor::key::ApiKey;
 use crate::supervisor::ports::PortRequest;
 use crate::supervisor::record::{LiveRecord, Record};
 use crate::supervisor::seat::Seat;
@@ -147,6 +149,9 @@ impl Order {
                 &format!("cannot draw a random token: {error}"),
             )
         })?;
+        let api_key = self.api_key()?;
+        let mut env = launch.env.clone();
+        env.extend(api_key.iter().map(ApiKey::variable));
         let arguments = launch.command_line(&self.definition.name, &model, endpoint.port());
         let (output, log) = self.create_log().await?;
         self.record.incarnation = self.incarnation;
@@ -161,7 +166,7 @@ impl Order {
         let request = SpawnRequest {
             program: launch.engine.clone(),
             args: arguments.iter().map(OsString::from).collect(),
-            env: launch.env.clone(),
+            env,
             token: token.clone(),
             output,
             current_dir: None,
@@ -188,6 +193,7 @@ impl Order {
             },
             scope: Scope::Owned,
             endpoint,
+            api_key,
             program: self.definition.launch.engine.clone(),
             engine,
             arguments,
@@ -197,6 +203,18 @@ impl Order {
             oom_kills,
             end_told: CancellationToken::new(),
         })
+    }
+
+    fn api_key(&self) -> Result<Option<ApiKey>, Exit> {
+        match self.definition.launch.api_key {
+            ApiKeys::None => Ok(None),
+            ApiKeys::Auto => ApiKey::random().map(Some).map_err(|error| {
+                not_prepared(
+                    "drawing a key",
+                    &format!("cannot draw a random key: {error}"),
+                )
+            }),
+        }
     }
 
     async fn create_log(&self) -> Result<(std::fs::File, PathBuf), Exit> {

@@ -139,11 +139,11 @@ impl Watcher {
         {
             return Work::Idle;
         }
-        match probe::props(self.live.endpoint, timeout, None).await {
+        match probe::props(self.live.endpoint, timeout, self.live.key()).await {
             Ok(props) if props.is_sleeping => return Work::Idle,
             Ok(_) | Err(_) => {}
         }
-        match probe::slots(self.live.endpoint, timeout, None).await {
+        match probe::slots(self.live.endpoint, timeout, self.live.key()).await {
             Ok(slots) => {
                 self.weigh().await;
                 match busy(&slots) {
