@@ -93,8 +93,21 @@ fn candidates(
 ///
 /// Names every socket that was tried and what it answered.
 pub async fn connect(explicit: Option<&Path>) -> Result<DaemonChannel, ConnectError> {
+    connect_to_any(socket_candidates(explicit)).await
+}
+
+/// Connects a gateway: to the first of [`gateway_socket_candidates`] that answers.
+///
+/// # Errors
+///
+/// As [`connect`].
+pub async fn connect_gateway(explicit: Option<&Path>) -> Result<DaemonChannel, ConnectError> {
+    connect_to_any(gateway_socket_candidates(explicit)).await
+}
+
+async fn connect_to_any(sockets: Vec<PathBuf>) -> Result<DaemonChannel, ConnectError> {
     let mut attempts = Vec::new();
-    for path in socket_candidates(explicit) {
+    for path in sockets {
         match connect_to(&path).await {
             Ok(channel) => return Ok(channel),
             Err(error) => attempts.push((path, error)),

@@ -6,8 +6,8 @@
 mod connect;
 
 pub use connect::{
-    ConnectError, DaemonChannel, connect, connect_lazily, gateway_socket_candidates,
-    socket_candidates,
+    ConnectError, DaemonChannel, connect, connect_gateway, connect_lazily,
+    gateway_socket_candidates, socket_candidates,
 };
 
 /// The messages, clients and servers of package `magi.v1`.

@@ -65,7 +65,7 @@ impl Attach {
         let socket = self.socket.clone();
         let hello = self.hello.clone();
         let opening = async move {
-            let channel = magi_proto::connect(socket.as_deref())
+            let channel = magi_proto::connect_gateway(socket.as_deref())
                 .await
                 .map_err(|error| error.to_string())?;
             let mut client =
