@@ -174,6 +174,22 @@ pub(super) async fn get(State(context): State<Context>, Name(id): Name) -> Answe
     }
 }
 
+/// The same as `/v1/models`.
+#[utoipa::path(get, path = "/models", tag = "models", responses((status = 200, body = Catalog)))]
+pub(super) async fn list_too(context: State<Context>) -> axum::Json<Catalog> {
+    list(context).await
+}
+
+/// The same as `/v1/models/{id}`.
+#[utoipa::path(
+    get, path = "/models/{id}", tag = "models",
+    params(("id" = String, Path, description = "A server, an alias, or the id of a model")),
+    responses((status = 200, body = Found), (status = 404, body = ProblemDetails))
+)]
+pub(super) async fn get_too(context: State<Context>, id: Name) -> Answer<Found> {
+    get(context, id).await
+}
+
 /// Adds a file to the registry.
 #[utoipa::path(
     post, path = "/models", tag = "models", request_body = NewModel,

@@ -60,9 +60,19 @@ impl Context {
     }
 }
 
+/// What can be answered without magid waits for it no longer than this.
+const SOON: Duration = Duration::from_secs(2);
+
 /// A request for what magid knows already. One that hangs must not hang its client too.
 pub(super) fn read<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(READ_TIMEOUT);
+    request
+}
+
+/// A request for what can be done without.
+pub(super) fn soon<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(SOON);
     request
 }

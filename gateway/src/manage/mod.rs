@@ -12,7 +12,9 @@ mod events;
 mod feed;
 mod input;
 mod logs;
+mod metrics;
 mod models;
+mod openapi;
 mod problem;
 mod profiles;
 mod requests;
@@ -43,9 +45,12 @@ pub fn router(context: Context) -> Router {
         .route("/health/ready", get(status::readiness))
         .route("/v1/models", get(catalog::list))
         .route("/v1/models/{*id}", get(catalog::get))
-        .route("/models", get(catalog::list).post(catalog::create))
-        .route("/models/{*id}", get(catalog::get))
+        .route("/models", get(catalog::list_too).post(catalog::create))
+        .route("/models/{*id}", get(catalog::get_too))
         .route("/workers", get(workers::list))
+        .route("/metrics", get(metrics::scrape))
+        .route("/openapi.json", get(openapi::describe))
+        .route("/docs", get(openapi::docs_page))
         .route("/api/models/status", get(status::overview))
         .route("/api/models/servers", get(servers::list))
         .route("/api/models/servers/{name}", get(servers::get))
@@ -126,7 +131,24 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arc_swap::ArcSwap;
+
     use super::*;
+    use crate::table::Table;
+
+    /// The API of a gateway whose magid is away.
+    pub(super) fn router() -> Router {
+        let socket = std::path::Path::new("/nonexistent/magid.sock");
+        super::router(Context {
+            magid: magi_proto::connect_lazily(Some(socket)),
+            table: Arc::new(ArcSwap::from_pointee(Table::empty())),
+            metrics: Arc::default(),
+            workers: Arc::default(),
+            addresses: Arc::default(),
+        })
+    }
 
     #[test]
     fn a_slash_at_the_end_makes_no_difference() {

@@ -40,7 +40,6 @@ impl Timing {
     }
 
     /// Writes it as a histogram in seconds.
-    #[allow(dead_code)]
     pub(super) fn encode(&self, encoder: &mut MetricEncoder<'_>) -> std::fmt::Result {
         let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|n| n.load(Ordering::Relaxed));

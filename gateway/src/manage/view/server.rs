@@ -32,37 +32,9 @@ pub(crate) enum State {
 }
 
 impl State {
-    #[allow(dead_code)]
-    /// All of them, in the order of a life.
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Stopped,
-        Self::Starting,
-        Self::Ready,
-        Self::Draining,
-        Self::Stopping,
-        Self::Backoff,
-        Self::Failed,
-        Self::Unknown,
-    ];
-
     /// From the number on the wire.
     pub(crate) fn from_wire(state: i32) -> Self {
         v1::ServerState::try_from(state).map_or(Self::Unknown, Self::from)
-    }
-
-    /// The word for it.
-    #[allow(dead_code)]
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Stopping => "stopping",
-            Self::Backoff => "backoff",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-        }
     }
 
     /// The word that the earlier systems had for it.
