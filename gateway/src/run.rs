@@ -93,8 +93,10 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let (gateway, inbox) = Gateway::new();
     let (desks, questions): (Vec<_>, Vec<_>) =
         (0..serve::threads()).map(|_| activity::desk()).unzip();
+    let magid = magi_proto::connect_lazily(arguments.socket.as_deref());
+    let counted = tokio::spawn(gateway.metrics.clone().watch(magid.clone()));
     let own = manage::router(manage::Context {
-        magid: magi_proto::connect_lazily(arguments.socket.as_deref()),
+        magid,
         table: gateway.table.clone(),
         metrics: gateway.metrics.clone(),
         workers: desks.into(),
@@ -122,6 +124,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
         () = signals.next() => tracing::warn!(name: "requests_cut", "told twice to end"),
     }
     attached.abort();
+    counted.abort();
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, Para
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, ObjectBuilder, PathItem, Ref, RefOr, Required, Response, ResponseBuilder, SecurityRequirement,
-    schema,
+    ContentBuilder, ObjectBuilder, PathItem, Ref, RefOr, Required, Response, ResponseBuilder,
+    SecurityRequirement, schema,
 };
 
 use super::problem::ProblemDetails;
@@ -166,9 +166,18 @@ fn document() -> utoipa::openapi::OpenApi {
             .insert(path.to_owned(), carried(path, summary));
     }
     for path in api.paths.paths.values_mut() {
-        let methods = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
+        let methods = [
+            &mut path.get,
+            &mut path.put,
+            &mut path.post,
+            &mut path.delete,
+        ];
         for operation in methods.into_iter().flatten() {
-            operation.responses.responses.iter_mut().for_each(describe_status);
+            operation
+                .responses
+                .responses
+                .iter_mut()
+                .for_each(describe_status);
         }
     }
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();

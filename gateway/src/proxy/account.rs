@@ -235,15 +235,17 @@ impl Drop for Account {
     fn drop(&mut self) {
         let took = self.begun.elapsed();
         let tokens = self.tail.tokens();
+        let (outcome, code) = self.ended();
         if let Some(server) = &self.server {
             let traffic = &server.traffic;
-            let (outcome, _) = self.ended();
             traffic.counts.ended(outcome, took);
             let (prompt, answer) = (tokens.prompt.unwrap_or(0), tokens.answer.unwrap_or(0));
             traffic.counts.tokens(prompt, answer);
             if outcome == metrics::Outcome::Done {
                 traffic.answered(took, tokens.per_second);
             }
+        } else if outcome == metrics::Outcome::Refused {
+            self.gateway.metrics.refused(code);
         }
         self.touch();
         let gateway = self.gateway.clone();
