@@ -13,6 +13,7 @@ use crate::commands::diff::DiffArgs;
 use crate::commands::events::EventsArgs;
 use crate::commands::explain::ExplainArgs;
 use crate::commands::history::HistoryArgs;
+use crate::commands::keys::KeysArgs;
 use crate::commands::logs::LogsArgs;
 use crate::commands::models::ModelsArgs;
 use crate::commands::ports::PortsArgs;
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Shows every port: whose it is, and who listens there
     Ports(PortsArgs),
+    /// Lists, makes and deletes keys for the gateway
+    Keys(KeysArgs),
     /// Prints the output of a server
     Logs(LogsArgs),
     /// Prints what happened
@@ -220,6 +223,11 @@ mod tests {
             "check --critical --live",
             "check production ./magid.toml --config /x/magid.toml",
             "ports --config /x/magid.toml",
+            "keys",
+            "keys list --config /x/gateway.toml",
+            "keys create app --scope inference --scope read --model qwen*,llama",
+            "keys create app --scope inference,admin --print",
+            "keys delete app",
             "logs alpha -f -n 100",
             "logs alpha --incarnation 4",
             "events -f -n 5 alpha",

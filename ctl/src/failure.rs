@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::answer::AnswerError;
+use crate::commands::keys::KeysError;
 use crate::output::{narrate, text};
 
 /// The domain of magid's own reason codes.
@@ -72,6 +73,9 @@ pub(crate) enum Failure {
         /// The names that exist.
         known: Vec<String>,
     },
+    /// The keys are as they were.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The daemon ended a stream that was to be followed.
     #[error("magid ended the connection")]
     StreamEnded,
@@ -202,6 +206,7 @@ impl Failure {
             Self::Connect(error) if error.is_permission_denied() => ExitStatus::NotPermitted,
             Self::Connect(_) | Self::StreamEnded => ExitStatus::Unreachable,
             Self::Rpc(status) => rpc_exit_status(status),
+            Self::Keys(error) => error.exit_status(),
             Self::NoSuchServer { .. } => ExitStatus::NoSuchThing,
             Self::EndlessDocument | Self::NothingToAsk => ExitStatus::Usage,
             Self::Late => ExitStatus::Busy,
@@ -230,6 +235,7 @@ impl Failure {
             | Self::Output(_)
             | Self::NoSuchServer { .. }
             | Self::StreamEnded
+            | Self::Keys(_)
             | Self::Late
             | Self::Answer { .. }
             | Self::NothingToAsk
@@ -244,6 +250,7 @@ impl Failure {
             Self::Runtime(_)
             | Self::Connect(_)
             | Self::NoSuchServer { .. }
+            | Self::Keys(_)
             | Self::StreamEnded
             | Self::EndlessDocument
             | Self::Answer { .. }

@@ -8,6 +8,7 @@ pub(crate) mod diff;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod history;
+pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod models;
 pub(crate) mod ports;
@@ -53,6 +54,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitStatus, Failure> {
         Command::Restore(args) => restore::run(&connect().await?, args, output).await,
         Command::Check(args) => check::run(cli.global.socket.as_deref(), args, output).await,
         Command::Ports(args) => ports::run(cli.global.socket.as_deref(), args, output).await,
+        Command::Keys(args) => keys::run(cli.global.socket.as_deref(), args, output).await,
         Command::Logs(args) => logs::run(&connect().await?, args, output).await,
         Command::Events(args) => events::run(&connect().await?, args, output).await,
         Command::Run(args) => run::run(&connect().await?, args, output).await,

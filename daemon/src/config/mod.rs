@@ -21,6 +21,7 @@ mod diagnostic;
 mod differing;
 mod document;
 mod edit;
+mod edit_keys;
 mod environment;
 mod gateway;
 mod glob;
@@ -52,6 +53,7 @@ pub use daemon::{
 pub use diagnostic::{Diagnostic, MAX_FILE_SIZE, Origin, Severity, SourceFile};
 pub use differing::differing_keys;
 pub use edit::{EditError, ProfileNameError, check_profile_name, describe, new_profile};
+pub use edit_keys::{has_key, key_block, with_key, without_key};
 pub use environment::{Environment, LogLevel};
 pub use gateway::{GatewayConfig, Key, Listen, ParsedGateway};
 pub use glob::Glob;
