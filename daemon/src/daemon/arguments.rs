@@ -15,6 +15,9 @@ pub struct Arguments {
     /// The socket to answer on.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Run the HTTP gateway too, for a terminal or a container. Under systemd it is a unit of its own.
+    #[arg(long)]
+    pub gateway: bool,
     /// Folders to look for models in, in place of those that are configured.
     #[arg(value_name = "DIR")]
     pub scan_paths: Vec<PathBuf>,

@@ -1,6 +1,7 @@
 //! The daemon from its start to its end.
 
 mod arguments;
+mod gateway;
 mod lock;
 mod logging;
 mod prepare;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use arguments::Arguments;
 pub(crate) use prepare::records;
@@ -67,6 +69,14 @@ pub enum DaemonError {
     /// There is no socket to be commanded by.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The gateway is a unit of its own under systemd.
+    #[error(
+        "cannot run the gateway inside the unit of magid: it has its own; leave out --gateway, and run `systemctl enable --now magi-gateway`"
+    )]
+    GatewayIsAUnit,
+    /// There is no gateway to run.
+    #[error(transparent)]
+    NoGateway(#[from] gateway::NoGateway),
     /// The system refused something that nothing works without.
     #[error("cannot {what}: {reason}")]
     System {
@@ -90,6 +100,8 @@ impl DaemonError {
             | Self::Records(_)
             | Self::Generations(_)
             | Self::Listen(_)
+            | Self::GatewayIsAUnit
+            | Self::NoGateway(_)
             | Self::System { .. }
             | Self::Left(_) => 1,
         }
@@ -120,10 +132,13 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         return Err(DaemonError::configuration(&[diagnostic], None));
     }
     let ready = prepare::prepare(&arguments, &environment)?;
+    let order = gateway_order(&arguments, &environment, &ready)?;
     let mut signals = signals::Signals::listen()?;
     let listener = api::listen(&ready.socket, SocketGroup::Operators)?;
     let for_gateways = api::listen(&ready.gateway_socket, SocketGroup::Gateways)?;
     let inheritance = prepare::inherit(&ready.config.state_dir).await?;
+    let left_gateway =
+        gateway::Running::find(&ready.config.state_dir).map_err(RecordError::from)?;
 
     let clock = Clock::start();
     let hints = Hints::start();
@@ -131,6 +146,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     let board = Board::new();
     let (rules, rules_now) = watch::channel(reload::rules_of(&ready.config, None));
     let memory = MemoryHandle::spawn(ready.config.memory.clone(), &ready.config.state_dir).await;
+    let scanner = Scanner::spawn();
     let context = Arc::new(Context {
         clock,
         board: board.clone(),
@@ -138,7 +154,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         gateways: Gateways::new(board.clone()),
         ports: Ports::spawn(),
         memory: memory.clone(),
-        scanner: Scanner::spawn(),
+        scanner: scanner.clone(),
         hints: hints.clone(),
         journal,
         records: prepare::records(&ready.config.state_dir),
@@ -202,10 +218,21 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         tokio::spawn(api::serve(api.clone(), listener, Access::Control)),
         tokio::spawn(api::serve(api, for_gateways, gateway_access)),
     ];
+    let gateway = match order {
+        Some(order) => Some(gateway::Kept::start(order, left_gateway, scanner)),
+        None => {
+            end_left(left_gateway, scanner);
+            None
+        }
+    };
     let status_line = tokio::spawn(status_line::run(board));
     announce(&events, &ready.socket, &reload);
 
     signals.until_asked_to_stop(stopping, &reload).await;
+    if let Some(gateway) = gateway {
+        // Its servers go on until it has finished what is in flight.
+        gateway.end(signals.next_stop()).await;
+    }
     let left = shut_down(&fleet, &mut signals).await;
     ledger.close().await;
 
@@ -225,6 +252,32 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         Ok(())
     } else {
         Err(DaemonError::Left(left))
+    }
+}
+
+/// What gateway to run, if any.
+fn gateway_order(
+    arguments: &Arguments,
+    environment: &Environment,
+    ready: &prepare::Ready,
+) -> Result<Option<gateway::Order>, DaemonError> {
+    if !arguments.gateway {
+        return Ok(None);
+    }
+    if notify::is_listened_to() {
+        return Err(DaemonError::GatewayIsAUnit);
+    }
+    let config = ready.locations.gateway_file();
+    let state_dir = &ready.config.state_dir;
+    let order = gateway::Order::new(environment, &ready.gateway_socket, &config, state_dir)?;
+    Ok(Some(order))
+}
+
+/// Ends the gateway of an earlier magid: this one is not to run any.
+fn end_left(left: Option<gateway::Running>, scanner: Scanner) {
+    if let Some(left) = left {
+        tracing::warn!("an earlier magid left its gateway running: it is ended");
+        tokio::spawn(async move { left.end(&scanner, &CancellationToken::new()).await });
     }
 }
 
