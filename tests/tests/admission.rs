@@ -26,6 +26,11 @@ fn server(name: &str, priority: i32) -> Server {
     Server::faulty(name).set("priority", priority)
 }
 
+/// One that makes no room for what an operator starts.
+fn pinned(name: &str, priority: i32) -> Server {
+    server(name, priority).set("pin", true)
+}
+
 fn waits(server: &magi_proto::v1::Server) -> bool {
     server.state() == ServerState::Stopped && server.reason == "waiting-for-memory"
 }
@@ -59,7 +64,7 @@ async fn explained(fleet: &Fleet, name: &str) -> serde_json::Value {
 #[tokio::test]
 async fn what_does_not_fit_waits_with_the_numbers_and_starts_when_there_is_room() {
     let mut fleet = limited(TWO);
-    fleet.save(&[server("a-low", 0), server("b-mid", 5), server("c-high", 9)]);
+    fleet.save(&[pinned("a-low", 0), pinned("b-mid", 5), pinned("c-high", 9)]);
     fleet.start().await;
     let low = only(&mut fleet, &["b-mid", "c-high"]).await["a-low"].clone();
     let numbers = format!("{NEEDS}; 75.0 MiB of 80.0 MiB are reserved");
@@ -95,7 +100,7 @@ async fn what_does_not_fit_waits_with_the_numbers_and_starts_when_there_is_room(
 #[tokio::test]
 async fn the_higher_priority_has_the_room_that_gets_free() {
     let mut fleet = limited(ONE);
-    fleet.save(&[server("a", 9), server("b", 1), server("c", 5)]);
+    fleet.save(&[pinned("a", 9), pinned("b", 1), pinned("c", 5)]);
     fleet.start().await;
     only(&mut fleet, &["a"]).await;
     fleet.magictl(&["stop", "a"]).await.expect_code(0);

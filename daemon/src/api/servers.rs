@@ -86,8 +86,10 @@ impl ServerService for Api {
         })?;
         let snapshot = self.context.memory.snapshot();
         let gateways = self.context.gateways.clone();
+        let making_room = self.context.room.told(&server);
         let explain = move || {
             let mut answer = explained(&row, explanation);
+            answer.making_room = making_room;
             gateway::add_uses(
                 answer.server.as_mut_slice(),
                 std::slice::from_ref(&row),

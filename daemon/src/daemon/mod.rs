@@ -35,6 +35,7 @@ use crate::supervisor::fleet::FleetHandle;
 use crate::supervisor::gateways::Gateways;
 use crate::supervisor::ports::Ports;
 use crate::supervisor::record::RecordError;
+use crate::supervisor::room::Room;
 use crate::supervisor::stopped::StoppedFile;
 use crate::{notify, supervisor};
 
@@ -154,6 +155,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         gateways: Gateways::new(board.clone()),
         ports: Ports::spawn(),
         memory: memory.clone(),
+        room: Room::default(),
         scanner: scanner.clone(),
         hints: hints.clone(),
         journal,
@@ -165,6 +167,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     let stopped_file = StoppedFile::spawn(remembered, inheritance.stopped.clone());
     let watchdog = notify::watchdog_interval();
     let fleet = supervisor::fleet::spawn(context.clone(), inheritance, stopped_file, watchdog);
+    supervisor::room::spawn(context.clone(), fleet.clone());
     let registry = RegistryHandle::spawn(
         RegistryConfig {
             scan_paths: prepare::scan_paths(&ready.config, &ready.scan_paths),

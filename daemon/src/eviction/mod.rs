@@ -6,7 +6,7 @@
 //! # The rules
 //!
 //! * Only who is **idle** is stopped: it serves, and nothing is in flight or waits for it. One that just got
-//!   ready has not answered yet what it was started for; it counts as idle only after a while.
+//!   ready may not have answered yet what it was started for: if it is its turn, that is waited for.
 //! * **Lowest priority** first, of those the one that was **idle for longest**. The priority of who asks does
 //!   not matter: an idle server keeps nobody waiting.
 //! * Who is **pinned** never makes room, and nobody does for one that he was started together with.
@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::memory::{Account, Decision, Ledger, Shortage};
 use crate::name::ServerName;
 
-pub use sentences::{kept, making, waiting};
+pub use sentences::{kept, made_by, making, waiting};
 
 /// A server that has memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +91,7 @@ pub enum Room {
         /// Whose memory it will have.
         victims: Vec<Account>,
     },
-    /// Nothing yet: it would be enough with those that just got ready, the first of which counts as idle
-    /// after so long.
+    /// Nothing yet: it is the turn of one that just got ready, and counts as idle after so long.
     Soon {
         /// What there is too little of.
         shortage: Shortage,
@@ -152,66 +151,55 @@ fn choose(
             return Room::Coming;
         }
     };
-    let spared = |holder: &Holder| want.beside.contains(&holder.server);
-    let may_go = || {
-        let others = holders.iter().filter(|(other, _)| *other != account);
-        others.filter(|(other, holder)| !spared(holder) && !taken.contains(other))
+    let may_go = holders.iter().filter(|(other, holder)| {
+        *other != account && !want.beside.contains(&holder.server) && !taken.contains(*other)
+    });
+    let mut in_order: Vec<_> = may_go
+        .filter_map(|(other, holder)| {
+            let idle = match holder.standing {
+                Standing::Idle(since) => since,
+                Standing::Fresh(_) => Duration::ZERO,
+                Standing::Busy { .. }
+                | Standing::InUse
+                | Standing::Pinned
+                | Standing::Underway
+                | Standing::Leaving => return None,
+            };
+            Some((holder.priority, Reverse(idle), other))
+        })
+        .collect();
+    in_order.sort();
+    let in_order: Vec<_> = in_order.into_iter().map(|(.., other)| other).collect();
+    let Some(victims) = fewest(&favoured, account, &in_order) else {
+        return Room::Nobody { shortage };
     };
-    let idle = in_order(
-        may_go().filter_map(|(other, holder)| match holder.standing {
-            Standing::Idle(since) => Some((holder.priority, Reverse(since), other)),
-            Standing::Fresh(_)
+    let fresh = victims
+        .iter()
+        .filter_map(|victim| match holders.get(victim)?.standing {
+            Standing::Fresh(after) => Some(after),
+            Standing::Idle(_)
             | Standing::Busy { .. }
             | Standing::InUse
             | Standing::Pinned
             | Standing::Underway
             | Standing::Leaving => None,
-        }),
-    );
-    if let Some(victims) = fewest(&favoured, account, &idle) {
-        return Room::Stop { shortage, victims };
-    }
-    let fresh = may_go().filter_map(|(other, holder)| match holder.standing {
-        Standing::Fresh(after) => Some((after, other)),
-        Standing::Idle(_)
-        | Standing::Busy { .. }
-        | Standing::InUse
-        | Standing::Pinned
-        | Standing::Underway
-        | Standing::Leaving => None,
-    });
-    let fresh: BTreeSet<_> = fresh.collect();
-    let all: Vec<_> = idle
-        .iter()
-        .chain(fresh.iter().map(|(_, other)| other))
-        .copied()
-        .collect();
-    match fresh.first() {
-        Some((after, _)) if is_enough(&favoured, account, all) => Room::Soon {
-            shortage,
-            after: *after,
-        },
-        Some(_) | None => Room::Nobody { shortage },
+        });
+    match fresh.max() {
+        Some(after) => Room::Soon { shortage, after },
+        None => Room::Stop { shortage, victims },
     }
 }
 
-fn in_order<'a>(
-    idle: impl Iterator<Item = (i32, Reverse<Duration>, &'a Account)>,
-) -> Vec<&'a Account> {
-    let sorted: BTreeSet<_> = idle.collect();
-    sorted.into_iter().map(|(.., account)| account).collect()
-}
-
-/// The first of `idle` that are enough, without those of them that are not needed; those that come last
+/// The first of these that are enough, without those of them that are not needed; those that come last
 /// are spared first.
-fn fewest(ledger: &Ledger, account: &Account, idle: &[&Account]) -> Option<Vec<Account>> {
+fn fewest(ledger: &Ledger, account: &Account, in_order: &[&Account]) -> Option<Vec<Account>> {
     let mut gone = ledger.clone();
     let is_granted = |ledger: &Ledger| ledger.decision(account) == Some(Decision::Granted);
-    let enough = idle.iter().position(|victim| {
+    let enough = in_order.iter().position(|victim| {
         gone.release_all([*victim]);
         is_granted(&gone)
     })?;
-    let mut victims = idle[..=enough].to_vec();
+    let mut victims = in_order[..=enough].to_vec();
     for place in (0..victims.len()).rev() {
         let spared = victims.remove(place);
         if !is_enough(ledger, account, victims.iter().copied()) {

@@ -17,33 +17,29 @@ pub fn making<'a>(
     format!("{shortage}; makes room by stopping {}", listed(victims))
 }
 
-/// Why a server that asks for room has to wait. `kept` are those that have memory and stay.
-pub fn waiting<'a>(shortage: &Shortage, kept: impl IntoIterator<Item = &'a Holder>) -> String {
-    let kept = kept.into_iter().map(self::kept);
-    match listed(kept) {
-        none if none.is_empty() => shortage.to_string(),
-        kept => format!("{shortage}; nobody can be stopped: {kept}"),
-    }
+/// What a server that is stopped is stopped for.
+pub fn made_by(holder: &Holder, has: Option<&Demand>, asks: &str, shortage: &Shortage) -> String {
+    let victim = victim(holder, has);
+    format!("{victim} makes room for {asks}, which {shortage}")
+}
+
+/// Why a server that asks for room has to wait. Without what changes all the time: it is a state.
+pub fn waiting(shortage: &Shortage) -> String {
+    format!("{shortage}; no idle server could make enough room")
 }
 
 /// Why a server does not make room.
 pub fn kept(holder: &Holder) -> String {
-    let name = &holder.server;
     match holder.standing {
-        Standing::Idle(since) => {
-            format!(
-                "{name} is idle for {}, and that is not enough",
-                short(since)
-            )
-        }
-        Standing::Fresh(_) => format!("{name} just got ready"),
+        Standing::Idle(since) => format!("idle for {}, and not needed or not enough", short(since)),
+        Standing::Fresh(_) => "it got ready only now".to_owned(),
         Standing::Busy { in_flight, waiting } => {
-            format!("{name} is in use ({in_flight} in flight, {waiting} waiting)")
+            format!("{in_flight} requests in flight, {waiting} waiting")
         }
-        Standing::InUse => format!("{name} is in use"),
-        Standing::Pinned => format!("{name} is pinned"),
-        Standing::Underway => format!("{name} is not ready"),
-        Standing::Leaving => format!("{name} is on its way out"),
+        Standing::InUse => "in use".to_owned(),
+        Standing::Pinned => "pinned".to_owned(),
+        Standing::Underway => "not ready".to_owned(),
+        Standing::Leaving => "on its way out".to_owned(),
     }
 }
 

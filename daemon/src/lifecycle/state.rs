@@ -311,6 +311,22 @@ impl State {
         matches!(self.phase, Phase::Stopped(_) | Phase::Failed { .. })
     }
 
+    /// Whether its process is on its way out, with nothing in its way and nothing to follow it.
+    pub fn is_leaving(&self) -> bool {
+        let is_ending = match &self.phase {
+            Phase::Draining { .. } => true,
+            Phase::Stopping { obstacle, .. } => obstacle.is_none(),
+            Phase::Stopped(_)
+            | Phase::Queued { .. }
+            | Phase::Spawning { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Backoff { .. }
+            | Phase::Failed { .. } => false,
+        };
+        is_ending && matches!(self.desired, Desired::Stopped(_))
+    }
+
     /// Whether it is on its way up or down: neither settled, nor waiting for its next try.
     pub fn is_in_transition(&self) -> bool {
         !self.is_settled() && !matches!(self.phase, Phase::Backoff { .. })

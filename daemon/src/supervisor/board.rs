@@ -40,6 +40,8 @@ pub struct Row {
     pub api_key: Option<ApiKey>,
     /// Automatic restarts since the last requested start or replace.
     pub restarts: u32,
+    /// Whether what there is of it is on its way out, and nothing follows it.
+    pub is_leaving: bool,
     /// When its incarnation got ready.
     pub ready_since: Option<Timestamp>,
     /// When the next automatic try is due.
@@ -80,6 +82,11 @@ impl Fleet {
         let removed = self.rows.remove(name).is_some();
         self.revision += u64::from(removed);
         removed
+    }
+
+    /// Whether there is another incarnation of a server beside the one that serves.
+    pub fn is_being_replaced(&self, name: &ServerName) -> bool {
+        self.aside.keys().any(|seat| seat.server == *name)
     }
 
     /// The servers of which a seat has a process.
@@ -204,6 +211,7 @@ pub(crate) mod testing {
             endpoint: None,
             api_key: None,
             restarts: 0,
+            is_leaving: false,
             ready_since: None,
             next_try: None,
             last_exit: None,

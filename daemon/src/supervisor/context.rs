@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::events::EventLog;
 use super::gateways::Gateways;
 use super::ports::Ports;
+use super::room::Room;
 use crate::config::GatewayRights;
 use crate::files::Hints;
 use crate::lifecycle::LivenessRules;
@@ -34,6 +35,8 @@ pub struct Context {
     pub ports: Ports,
     /// Who has which memory.
     pub memory: MemoryHandle,
+    /// Who wants room in it.
+    pub room: Room,
     /// Who looks at all processes.
     pub scanner: Scanner,
     /// Who watches folders.

@@ -35,6 +35,8 @@ pub enum Kind {
     ReplacementState,
     /// A new incarnation took the place of the one that served.
     ServerReplaced,
+    /// A server is stopped to make room for another, if it is idle.
+    MakingRoom,
     /// The process of a server ended.
     ServerExited,
     /// A survivor of an earlier magid was found.
@@ -53,6 +55,7 @@ impl Kind {
             Self::ServerState => "server-state",
             Self::ReplacementState => "replacement-state",
             Self::ServerReplaced => "server-replaced",
+            Self::MakingRoom => "making-room",
             Self::ServerExited => "server-exited",
             Self::SurvivorFound => "survivor-found",
         }
@@ -69,6 +72,7 @@ impl Kind {
             Self::ServerState => "3f9b2d7e5c1a4e8fb6d0a9c8e7f6d515",
             Self::ReplacementState => "c41b8e0a7d2f4f6e9b3a5c7d8e1f2a18",
             Self::ServerReplaced => "d7a90c3e5b8f4a1c8e6d2f4b7a9c0e19",
+            Self::MakingRoom => "4be81c6f0d2a4c7e9a5b3f8d1e6c7a21",
             Self::ServerExited => "a8d5e6f7c2b14d3e9f0a1b2c3d4e5f16",
             Self::SurvivorFound => "6e0c9d8b7a5f4e3d2c1b0a9f8e7d6c17",
         }
@@ -221,6 +225,7 @@ fn log(happening: &Happening) {
         | Kind::DaemonStopping
         | Kind::ConfigApplied
         | Kind::ReplacementState
+        | Kind::MakingRoom
         | Kind::ServerReplaced => false,
     };
     let kind = happening.kind.code();

@@ -7,6 +7,7 @@
 //!   effects (spawning, probing, draining, killing) run beside it and report back, so it always
 //!   answers.
 //! * [`ports`]: one task. Owns which server has which port.
+//! * [`room`]: one task. Has idle servers stopped to make room for those that are asked for.
 //! * [`stopped`]: one task. Owns the file that remembers which servers an operator stopped.
 //!
 //! [`board`] and [`events`] are where these publish; readers never hold them up. [`gateways`] is where
@@ -21,6 +22,7 @@ pub mod gateways;
 pub mod key;
 pub mod ports;
 pub mod record;
+pub mod room;
 pub mod seat;
 pub mod server;
 pub mod stopped;

@@ -210,6 +210,11 @@ impl Ledger {
         }
     }
 
+    /// Whether room is being made for an account.
+    pub fn favours(&self, account: &Account) -> bool {
+        self.favoured.contains(account)
+    }
+
     /// Says that no room is being made for an account any more.
     pub fn favour_no_more(&mut self, account: &Account) {
         if self.favoured.remove(account) {

@@ -27,7 +27,7 @@ use super::budget::{Budget, Machine};
 use super::demand::{Demand, Source};
 use super::estimates::{Estimates, EstimatesFile};
 use super::inputs::{Assessed, Inputs};
-use super::ledger::{Account, Decision, Never, Shortage};
+use super::ledger::{Account, Decision, Ledger, Never, Shortage};
 use crate::blocking::blocking;
 use crate::config::MemoryConfig;
 use state::{Asked, Serial, State};
@@ -270,6 +270,27 @@ impl MemoryHandle {
     /// What there is too little of.
     pub fn could_fit(&self, demand: &Demand) -> Result<(), Never> {
         self.state().ledger().could_fit(demand)
+    }
+
+    /// Who has what now, and who waits, to try things out with.
+    pub fn ledger(&self) -> Ledger {
+        self.state().ledger().clone()
+    }
+
+    /// Changes whenever the ledger may have changed.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.state().changes()
+    }
+
+    /// Says whether room is being made for an account that waits: then it comes before all others.
+    pub fn favour(&self, account: &Account, is_favoured: bool) {
+        let mut state = self.state();
+        if state.ledger().favours(account) != is_favoured {
+            state.change(|ledger| match is_favoured {
+                true => ledger.favour(account),
+                false => ledger.favour_no_more(account),
+            });
+        }
     }
 
     /// Who has what now, and who waits.

@@ -43,6 +43,7 @@ pub(super) struct State {
     ledger: Ledger,
     /// The ledger's budget, for those who wait for another one.
     budget: watch::Sender<Budget>,
+    changes: watch::Sender<()>,
     estimates: Estimates,
     /// What builds of llama-server told of their devices; None for one that did not tell.
     engines: BTreeMap<Key, Option<Vec<Device>>>,
@@ -72,6 +73,7 @@ impl State {
             machine,
             ledger: Ledger::new(budget.clone()),
             budget: watch::Sender::new(budget),
+            changes: watch::Sender::new(()),
             estimates,
             engines: BTreeMap::new(),
             unfit: BTreeSet::new(),
@@ -88,6 +90,10 @@ impl State {
         self.budget.subscribe()
     }
 
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
     /// Changes the ledger, and tells those who wait what became of it.
     pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut Ledger) -> T) -> T {
         let changed = change(&mut self.ledger);
@@ -96,6 +102,7 @@ impl State {
     }
 
     fn tell(&self) {
+        self.changes.send_replace(());
         let waiting: BTreeMap<_, _> = self
             .ledger
             .waiting()

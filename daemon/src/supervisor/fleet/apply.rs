@@ -104,7 +104,7 @@ impl Fleet {
             .map(|(name, member)| {
                 let current = Current {
                     definition: &member.definition,
-                    wanted: member.wanted,
+                    wanted: self.is_wanted(name, member),
                     held_back: self.stopped.contains(name),
                     port: self.port_of(name),
                 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::owner::{Before, Expectation, Fleet, tell};
+use super::owner::{Before, Expectation, Fleet, Member, tell};
 use super::{Conclusion, Mode, Pending, Veto};
 use crate::lifecycle::{Event, ExitClass, PublicState, StopReason};
 use crate::name::ServerName;
@@ -143,8 +143,9 @@ impl Fleet {
 
     fn outcome(&self, name: &ServerName, expectation: Expectation) -> Outcome {
         let member = self.members.get(name);
-        let Some(member) = member.filter(|member| member.wanted && member.removed.is_none()) else {
-            // An operator stopped it meanwhile.
+        let is_judged = |member: &&Member| member.removed.is_none() && self.is_wanted(name, member);
+        let Some(member) = member.filter(is_judged) else {
+            // An operator stopped it meanwhile, or it made room.
             return Outcome::Good;
         };
         if let Some(successor) = &member.successor {

@@ -187,6 +187,10 @@ enum Request {
         may_veto: bool,
         reply: oneshot::Sender<Conclusion>,
     },
+    Evict(
+        ServerName,
+        oneshot::Sender<Result<oneshot::Receiver<()>, AskError>>,
+    ),
     Generation(Option<u64>),
     Transitions(oneshot::Sender<Vec<Pending>>),
     Left(Seat),
@@ -216,6 +220,15 @@ impl FleetHandle {
     ) -> Result<Vec<Pending>, AskError> {
         self.request(|reply| Request::Ask(ask, selector, expected, reply))
             .await?
+    }
+
+    /// Has a server stopped to make room, if it is idle. Gives what ends when it has stopped, or goes on.
+    ///
+    /// # Errors
+    ///
+    /// If it is too busy, or magid ends.
+    pub async fn evict(&self, server: ServerName) -> Result<oneshot::Receiver<()>, AskError> {
+        self.request(|reply| Request::Evict(server, reply)).await?
     }
 
     /// Says which generation is in force.

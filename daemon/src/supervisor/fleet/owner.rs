@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Ask, AskError, FleetHandle, Inheritance, Pending, Request, Selector};
-use crate::lifecycle::{Event, StopReason};
+use crate::eviction::Want;
+use crate::lifecycle::{Event, PublicState, StopReason};
 use crate::name::ServerName;
 use crate::plan::Definition;
 use crate::supervisor::context::Context;
@@ -165,6 +166,9 @@ impl Fleet {
                     let _ = reply.send(self.conclude(may_veto));
                 }
             }
+            Request::Evict(name, reply) => {
+                let _ = reply.send(self.evict(&name));
+            }
             Request::Generation(number) => self.generation = number,
             Request::Left(seat) => self.left(&seat),
             Request::Transitions(reply) => {
@@ -199,9 +203,13 @@ impl Fleet {
             self.expect_starts(&names);
         }
         let pending = names
-            .into_iter()
+            .iter()
             .map(|server| {
-                let done = self.ask_one(ask, &server);
+                if ask == Ask::Start {
+                    self.want_room(server, &names);
+                }
+                let done = self.ask_one(ask, server);
+                let server = server.clone();
                 Pending {
                     server,
                     done,
@@ -251,11 +259,32 @@ impl Fleet {
         finished
     }
 
+    /// Room is made for a server that is asked for, but not by those that are asked for with it.
+    fn want_room(&self, server: &ServerName, beside: &BTreeSet<ServerName>) {
+        if let Some(member) = self.members.get(server) {
+            let beside = beside.clone();
+            tell(member, Command::WantRoom(Want { beside }));
+        }
+    }
+
+    /// Stops a server to make room, if it is idle.
+    fn evict(&mut self, name: &ServerName) -> Result<oneshot::Receiver<()>, AskError> {
+        self.check_open()?;
+        self.check_room([name])?;
+        let (done, finished) = oneshot::channel();
+        if let Some(member) = self.members.get(name) {
+            let stop = Event::Stop(StopReason::Evicted);
+            tell(member, Command::Ask(stop, Some(done)));
+        }
+        Ok(finished)
+    }
+
     fn select(&self, ask: Ask, selector: &Selector) -> Result<BTreeSet<ServerName>, AskError> {
         match selector {
             Selector::All => {
                 let defined = self.defined();
-                let meant = defined.filter(|(_, member)| ask != Ask::Restart || member.wanted);
+                let meant = defined
+                    .filter(|(name, member)| ask != Ask::Restart || self.is_wanted(name, member));
                 Ok(meant.map(|(name, _)| name.clone()).collect())
             }
             Selector::Names(names) => names.iter().map(|name| self.resolve(name)).collect(),
@@ -267,6 +296,15 @@ impl Fleet {
         self.members
             .iter()
             .filter(|(_, member)| member.removed.is_none())
+    }
+
+    /// Whether a server should run. One that was stopped since nobody used it runs when it is asked for.
+    pub(super) fn is_wanted(&self, name: &ServerName, member: &Member) -> bool {
+        let rests = self.context.board.row(name).is_some_and(|row| {
+            let reasons = [StopReason::Idle, StopReason::Evicted].map(StopReason::code);
+            row.view.state == PublicState::Stopped && reasons.contains(&row.view.reason)
+        });
+        member.wanted && !rests
     }
 
     pub(super) fn resolve(&self, name: &str) -> Result<ServerName, AskError> {

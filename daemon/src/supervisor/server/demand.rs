@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Server;
+use crate::eviction::Want;
 use crate::lifecycle::{Event, Exit, Phase, StopReason};
 
 /// Requests that may wait. A gateway asks once for all of its own.
@@ -50,6 +51,7 @@ impl Server {
             return;
         }
         self.demands.push(answer);
+        self.want_room(Want::default());
         self.apply(Event::Demand);
     }
 

@@ -34,6 +34,7 @@ use super::gateways::Conversation;
 use super::key::ApiKey;
 use super::record::Record;
 use super::seat::{Numbers, Seat};
+use crate::eviction::Want;
 use crate::files::Fingerprint;
 use crate::lifecycle::{
     self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, State, View,
@@ -64,6 +65,8 @@ pub enum Command {
     Ask(Event, Option<oneshot::Sender<()>>),
     /// A request wants it.
     Demand(Answer),
+    /// Room is to be made for it if it lacks memory when it starts next: somebody asks for it.
+    WantRoom(Want),
     /// It is defined anew.
     Define {
         /// The definition.
@@ -211,6 +214,8 @@ struct Server {
     turn: Option<OwnedSemaphorePermit>,
     /// The memory of the incarnation. While another one is to follow it, that one's.
     reserved: Option<Reservation>,
+    /// Set while it is asked for and has not got memory yet.
+    want: Option<Want>,
     /// How often it has waited for memory and a turn.
     waits: u64,
     /// What there is of memory: changed if it is not any more what it was before the last wait.
@@ -281,6 +286,7 @@ pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -
         conversation: None,
         turn: None,
         reserved: None,
+        want: None,
         waits: 0,
         budget,
         reports,
@@ -362,9 +368,13 @@ impl Server {
     fn command(&mut self, command: Command) {
         match command {
             Command::Ask(event, done) => {
+                if let Event::Stop(_) = event {
+                    self.want = None;
+                }
                 self.waiting.extend(done);
                 self.apply(event);
             }
+            Command::WantRoom(want) => self.want_room(want),
             Command::Demand(answer) => self.demand(answer),
             Command::Define {
                 definition,
@@ -640,6 +650,7 @@ impl Server {
             endpoint: live.map(|incarnation| incarnation.endpoint),
             api_key: live.and_then(|incarnation| incarnation.api_key.clone()),
             restarts: self.state.history.restarts(),
+            is_leaving: self.state.is_leaving(),
             ready_since: published.ready_since,
             next_try: published
                 .view

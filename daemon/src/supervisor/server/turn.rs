@@ -1,16 +1,19 @@
 //! Waiting until a server may start: first for memory, then for its turn.
 
-use std::future::ready;
+use std::future::{pending, ready};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::{Report, Server, effect};
-use crate::lifecycle::{Event, Exit, ExitClass, Wait};
+use crate::eviction::Want;
+use crate::lifecycle::{Event, Exit, ExitClass, Phase, Wait};
 use crate::memory::{Account, Inputs, Never, Request, Reservation, Shortage};
+use crate::name::ServerName;
 use crate::plan::Definition;
 use crate::supervisor::context::Turns;
+use crate::supervisor::room::{Progress, Room, Wish};
 use crate::supervisor::seat::Seat;
 
 /// What came of waiting.
@@ -32,6 +35,8 @@ struct Waiter {
     reports: mpsc::Sender<Report>,
     /// Which wait of the server it is.
     wait: u64,
+    /// Where room is asked for, and what is wanted there. Absent if nobody asks for the server.
+    room: Option<(Room, Account, ServerName, Want)>,
 }
 
 /// The account of a seat.
@@ -59,13 +64,18 @@ impl Server {
     /// wait is over.
     pub(super) fn await_turn(&mut self) {
         self.waits += 1;
+        let account = account(&self.seat);
+        let room = self.want.clone().map(|want| {
+            let server = self.seat.server.clone();
+            (self.context.room.clone(), account.clone(), server, want)
+        });
         let waiter = Waiter {
             reports: self.reports.clone(),
             wait: self.waits,
+            room,
         };
         let memory = self.context.memory.clone();
         let turns = self.context.rules.borrow().turns.clone();
-        let account = account(&self.seat);
         self.budget = memory.budget();
         if self.definition.launch.model.file.is_err() {
             // It will not get as far as using any.
@@ -91,6 +101,21 @@ impl Server {
         });
     }
 
+    /// Has room made when it lacks memory. What runs, or is about to, lacks none.
+    pub(super) fn want_room(&mut self, want: Want) {
+        let has_it = matches!(
+            self.state.phase,
+            Phase::Spawning { .. } | Phase::Loading { .. } | Phase::Ready { .. }
+        );
+        if has_it || self.want.as_ref() == Some(&want) {
+            return;
+        }
+        self.want = Some(want);
+        if self.is_queued() {
+            self.await_turn();
+        }
+    }
+
     /// Takes the news of a wait, if it is not over.
     pub(super) fn take_news(&mut self, wait: u64, news: News) {
         if wait != self.waits || !self.is_queued() {
@@ -102,6 +127,7 @@ impl Server {
             News::Turn { permit, reserved } => {
                 self.turn = permit;
                 self.reserved = reserved;
+                self.want = None;
                 self.apply(Event::Turn(self.numbers.draw()));
             }
         }
@@ -122,17 +148,36 @@ impl Waiter {
     ) -> Result<(Reservation, bool), Never> {
         tokio::pin!(reservation);
         let mut waited = false;
+        let mut wish: Option<Wish> = None;
         loop {
-            // Cancel-safe: the reservation is kept, and the newest shortage stays to be seen.
-            tokio::select! {
-                granted = &mut reservation => return granted.map(|reserved| (reserved, waited)),
-                Ok(()) = shortage.changed() => {
-                    let told = shortage.borrow_and_update().clone();
-                    if let Some(told) = told {
-                        waited = true;
-                        self.tell(News::Waits(Wait::Memory(told.to_string().into()))).await;
-                    }
+            let progress = async {
+                match &mut wish {
+                    Some(wish) => wish.progress().await,
+                    None => pending().await,
                 }
+            };
+            // Cancel-safe: the reservation is kept, and the newest shortage and progress stay to be seen.
+            let wait = tokio::select! {
+                granted = &mut reservation => return granted.map(|reserved| (reserved, waited)),
+                Ok(()) = shortage.changed() => match (&*shortage.borrow_and_update(), &self.room) {
+                    (Some(_), Some((room, account, server, want))) => {
+                        if wish.is_none() {
+                            wish = Some(room.wish(server.clone(), account.clone(), want.clone()));
+                        }
+                        None
+                    }
+                    (Some(shortage), None) => Some(Wait::Memory(shortage.to_string().into())),
+                    (None, _) => None,
+                },
+                progress = progress => match progress {
+                    Progress::Undecided => None,
+                    Progress::Making(sentence) => Some(Wait::Room(sentence)),
+                    Progress::Nobody(sentence) => Some(Wait::Memory(sentence)),
+                },
+            };
+            if let Some(wait) = wait {
+                waited = true;
+                self.tell(News::Waits(wait)).await;
             }
         }
     }
