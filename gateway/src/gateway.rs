@@ -7,8 +7,10 @@ use arc_swap::ArcSwap;
 use magi_proto::v1;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::configuration::{Current, Settings};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
+
 use crate::table::{Incarnation, Table};
 
 /// Requests that may wait for [`crate::attach`] to hear of them. Those that come for a server that
@@ -26,6 +28,8 @@ pub struct Gateway {
     pub table: Arc<ArcSwap<Table>>,
     /// Something has begun or ended at a server, and none had before since attach last looked.
     pub activity: Notify,
+    /// gateway.toml.
+    pub settings: Current,
     /// What is counted beside the requests of servers.
     pub metrics: Arc<Metrics>,
     /// Servers to have ready.
@@ -55,12 +59,13 @@ pub struct Inbox {
 
 impl Gateway {
     /// A gateway that knows of no servers yet.
-    pub fn new() -> (Arc<Self>, Inbox) {
+    pub fn new(settings: Settings) -> (Arc<Self>, Inbox) {
         let (wanted, wanted_inbox) = mpsc::channel(WANTED);
         let (finished, finished_inbox) = mpsc::channel(FINISHED);
         let gateway = Self {
             table: Arc::new(ArcSwap::from_pointee(Table::empty())),
             activity: Notify::new(),
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
             metrics: Arc::default(),
             wanted,
             finished,

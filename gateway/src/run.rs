@@ -3,11 +3,14 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 use magi_proto::v1;
+use magid::config::{Environment, GatewayConfig, Listen};
+use magid::files::Hints;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -15,15 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity;
 use crate::attach::Attach;
+use crate::configuration::{ConfigurationError, Source};
 use crate::gateway::Gateway;
 use crate::manage;
-use crate::serve::{self, Address, AddressError, ListenError, Listener};
+use crate::serve::{self, ListenError, Listener};
 
 /// How long requests may take to end after the gateway was told to.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// Where it listens if nothing else is said.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:8000";
 
 /// Exit status of an invalid configuration.
 const EX_CONFIG: u8 = 78;
@@ -38,23 +39,29 @@ pub struct Arguments {
     /// The socket of magid.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Where to listen, in place of what is configured: IP:PORT or unix:PATH. May be given several times.
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Vec<String>,
+    /// Where to listen, in place of what is configured. May be given several times.
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Vec<SocketAddr>,
 }
 
 /// Why a gateway does not start.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// What it is told to listen on is no address.
-    #[error(transparent)]
-    Address(#[from] AddressError),
+    /// What it is told is wrong.
+    #[error("cannot read the configuration: {0}")]
+    Configuration(#[from] ConfigurationError),
+    /// Everybody could use it.
+    #[error(
+        "cannot listen on {0} without keys, since other machines reach it: create one with `magictl \
+         keys create`, or write `allow_open = true`"
+    )]
+    Open(Listen),
+    /// A variable is wrong.
+    #[error("{0}")]
+    Variable(String),
     /// It cannot listen.
-    #[error("{error}: {}", .error.source)]
-    Listen {
-        /// Where, and why.
-        error: ListenError,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The system has no threads, or no signals, for it.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -64,15 +71,9 @@ impl RunError {
     /// The exit status that says the same.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Address(_) => EX_CONFIG,
-            Self::Listen { .. } | Self::System(_) => 1,
+            Self::Configuration(_) | Self::Open(_) | Self::Variable(_) => EX_CONFIG,
+            Self::Listen(_) | Self::System(_) => 1,
         }
-    }
-}
-
-impl From<ListenError> for RunError {
-    fn from(error: ListenError) -> Self {
-        Self::Listen { error }
     }
 }
 
@@ -83,14 +84,19 @@ impl From<ListenError> for RunError {
 /// It cannot start.
 pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
-    start_log();
-    let listeners = listen(&arguments)?;
-    let addresses: Vec<_> = listeners
-        .iter()
-        .map(|listener| listener.address().to_string())
-        .collect();
-    let connections = serve::raise_descriptors();
-    let (gateway, inbox) = Gateway::new();
+    let environment: Environment = std::env::vars().collect();
+    start_log(&environment)?;
+    let source = Source::find(arguments.config.as_deref(), environment);
+    let mut settings = source.load()?;
+    let config = &mut settings.config;
+    if !arguments.listen.is_empty() {
+        let given = arguments.listen.iter();
+        config.listen = given.copied().map(Listen::Tcp).collect();
+    }
+    let listeners = listen(config)?;
+    let addresses: Vec<_> = listeners.iter().map(Listener::url).collect();
+    let connections = serve::raise_descriptors().min(config.max_connections as usize);
+    let (gateway, inbox) = Gateway::new(settings);
     let (desks, questions): (Vec<_>, Vec<_>) =
         (0..serve::threads()).map(|_| activity::desk()).unzip();
     let magid = magi_proto::connect_lazily(arguments.socket.as_deref());
@@ -105,6 +111,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let ending = CancellationToken::new();
     let threads = serve::start(&gateway, &own, questions, listeners, connections, &ending)?;
     let hello = hello(addresses.clone());
+    let followed = tokio::spawn(source.follow(gateway.settings.clone(), Hints::start()));
     let attach = Attach::new(gateway, inbox, arguments.socket, hello);
     let attached = tokio::spawn(attach.run());
     for address in &addresses {
@@ -125,21 +132,16 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     }
     attached.abort();
     counted.abort();
+    followed.abort();
     Ok(())
 }
 
-fn listen(arguments: &Arguments) -> Result<Vec<Listener>, RunError> {
-    let default = [DEFAULT_ADDRESS.to_owned()];
-    let texts = match &arguments.listen[..] {
-        [] => &default[..],
-        given => given,
-    };
-    let mut listeners = Vec::with_capacity(texts.len());
-    for text in texts {
-        let address: Address = text.parse()?;
-        listeners.push(Listener::bind(&address)?);
+fn listen(config: &GatewayConfig) -> Result<Vec<Listener>, RunError> {
+    if let Some(open) = config.listen.iter().find(|at| config.is_open(at)) {
+        return Err(RunError::Open(open.clone()));
     }
-    Ok(listeners)
+    let listeners = config.listen.iter().map(Listener::bind);
+    Ok(listeners.collect::<Result<_, _>>()?)
 }
 
 fn hello(addresses: Vec<String>) -> v1::Hello {
@@ -177,10 +179,10 @@ impl Signals {
     }
 }
 
-fn start_log() {
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+fn start_log(environment: &Environment) -> Result<(), RunError> {
+    let level = environment.log_level();
+    magid::daemon::start_log("magi-gateway", level.as_ref().copied().unwrap_or_default());
+    level
+        .map(drop)
+        .map_err(|diagnostic| RunError::Variable(diagnostic.render(None)))
 }

@@ -1,4 +1,4 @@
-//! magid's own log: the journal under systemd, readable text on a terminal.
+//! The log of magid, and of its gateway: the journal under systemd, readable text on a terminal.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -23,8 +23,8 @@ const PRIORITIES: PriorityMappings = PriorityMappings {
     trace: Priority::Debug,
 };
 
-/// Starts logging. True: it goes to the journal.
-pub(super) fn start(level: LogLevel) -> bool {
+/// Starts logging what the program of this name says. True: it goes to the journal.
+pub fn start(program: &str, level: LogLevel) -> bool {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -34,7 +34,7 @@ pub(super) fn start(level: LogLevel) -> bool {
     };
     let ours = Targets::new()
         .with_default(LevelFilter::WARN)
-        .with_target("magid", level);
+        .with_target(program.replace('-', "_"), level);
     if is_journal_stream()
         && let Ok(layer) = tracing_journald::layer()
     {
@@ -43,7 +43,7 @@ pub(super) fn start(level: LogLevel) -> bool {
         let layer = layer
             .with_field_prefix(None)
             .with_priority_mappings(PRIORITIES)
-            .with_syslog_identifier("magid".to_owned());
+            .with_syslog_identifier(program.to_owned());
         tracing_subscriber::registry()
             .with(layer.with_filter(ours))
             .init();

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use arguments::Arguments;
+pub use logging::start as start_log;
 pub(crate) use prepare::records;
 
 use crate::api::{self, About, Access, Api, ListenError, RequestLog, SocketGroup, Watchers};
@@ -128,7 +129,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     let started_at = Timestamp::now();
     let environment: Environment = std::env::vars().collect();
     let level = environment.log_level();
-    let journal = logging::start(level.as_ref().copied().unwrap_or_default());
+    let journal = logging::start("magid", level.as_ref().copied().unwrap_or_default());
     if let Err(diagnostic) = level {
         return Err(DaemonError::configuration(&[diagnostic], None));
     }

@@ -48,7 +48,7 @@ impl Attach {
         let mut is_up = false;
         let end = self.follow(client, &outbox, stream, &mut is_up).await;
         if is_up {
-            let why = end.map_or_else(|Broken| "it does not read".to_owned(), |why| why);
+            let why = end.unwrap_or_else(|Broken| "it does not read".to_owned());
             tracing::warn!(name: "magid_lost", "magid is away: {why}");
         }
         is_up

@@ -33,8 +33,11 @@ const MAX_HEAD: usize = 64 * 1024;
 pub(super) struct Upstream {
     sender: SendRequest<Full<Bytes>>,
     /// None: it has ended.
-    connection: Option<Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
+    connection: Option<Driven>,
 }
+
+/// What moves bytes while it is polled.
+type Driven = Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -82,7 +85,7 @@ impl Upstream {
         })
     }
 
-    /// Moves what can be moved. True: something may have come that could not before.
+    /// Moves what can be moved.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         if let Some(connection) = &mut self.connection
             && connection.as_mut().poll(cx).is_ready()

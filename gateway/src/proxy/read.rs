@@ -9,17 +9,15 @@ use http::header::EXPECT;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use magid::config::GatewayConfig;
 use tokio::time::timeout;
 
 use crate::refusal::{Reason, Refusal};
 
-/// A client that sends nothing for so long does not mean it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long what is too large is still taken, so that its client gets to read why.
 const DISCARD: Duration = Duration::from_secs(10);
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `max_body` bytes.
 ///
 /// # Errors
 ///
@@ -27,8 +25,10 @@ const DISCARD: Duration = Duration::from_secs(10);
 pub(super) async fn body(
     headers: &HeaderMap,
     mut body: Incoming,
-    limit: u64,
+    config: &GatewayConfig,
 ) -> Result<Bytes, Refusal> {
+    let limit = config.max_body;
+    let patience = config.body_timeout;
     let told = body.size_hint();
     if told.lower() > limit {
         // Who waits to be told to go on has not sent it.
@@ -37,7 +37,7 @@ pub(super) async fn body(
         }
         return Err(too_large(limit, Some(told.lower())));
     }
-    let Some(first) = next(&mut body).await? else {
+    let Some(first) = next(&mut body, patience).await? else {
         return Ok(Bytes::new());
     };
     if body.is_end_stream() {
@@ -47,7 +47,7 @@ pub(super) async fn body(
     let mut whole = BytesMut::with_capacity(size.unwrap_or(2 * first.len()));
     whole.extend_from_slice(&first);
     drop(first);
-    while let Some(more) = next(&mut body).await? {
+    while let Some(more) = next(&mut body, patience).await? {
         if (whole.len() + more.len()) as u64 > limit {
             discard(&mut body).await;
             return Err(too_large(limit, None));
@@ -57,9 +57,9 @@ pub(super) async fn body(
     Ok(whole.freeze())
 }
 
-async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
+async fn next(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, Refusal> {
     loop {
-        let frame = patiently(body.frame()).await?;
+        let frame = patiently(body.frame(), patience).await?;
         match frame {
             None => return Ok(None),
             Some(Ok(frame)) => {
@@ -76,9 +76,9 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
     }
 }
 
-async fn patiently<T>(coming: impl Future<Output = T>) -> Result<T, Refusal> {
-    timeout(PATIENCE, coming).await.map_err(|_elapsed| {
-        let message = format!("nothing more of the body came for {PATIENCE:?}");
+async fn patiently<T>(coming: impl Future<Output = T>, patience: Duration) -> Result<T, Refusal> {
+    timeout(patience, coming).await.map_err(|_elapsed| {
+        let message = format!("nothing more of the body came for {patience:?}");
         Refusal::new(Reason::BodyTimeout, message)
     })
 }

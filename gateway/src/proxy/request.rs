@@ -1,5 +1,6 @@
 //! One request, from its head to the head of its answer.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -25,14 +26,13 @@ use super::headers;
 use super::read;
 use super::reply::Reply;
 use super::way::{Way, query_value};
-use crate::body;
+use crate::access::{Admission, Caller, Entry};
+use crate::body::{self, Asked};
+use crate::configuration::Settings;
 use crate::manage;
 use crate::refusal::{Reason, Refusal, Shape};
 use crate::serve::Worker;
 use crate::table::{InFlight, Server};
-
-/// The largest body of a request, in bytes.
-const MAX_BODY: u64 = 32 << 20;
 
 /// A request that is ready to be forwarded.
 struct Job {
@@ -60,38 +60,42 @@ struct Head {
 pub(crate) async fn answer(
     worker: Rc<Worker>,
     peer: Option<IpAddr>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Reply> {
-    let way = Way::of(request.method(), request.uri().path());
-    if way == Way::Own {
-        return own(&worker, request).await;
-    }
-    let shape = Shape::of(request.uri().path());
-    let mut account = Account::begin(&worker, request.uri().clone());
-    let id = account.id().clone();
-    let answered = match prepare(&worker, &way, peer, &mut account, request).await {
-        Ok(prepared) => {
-            let (server, head, body, is_stream) = prepared;
-            let is_repeatable = way == Way::Inference || head.method.is_safe();
-            let job = Job {
-                worker,
-                server,
-                head,
-                body,
-                is_repeatable,
-                is_stream,
+    let settings = worker.gateway.settings.load_full();
+    let (method, uri) = (request.method(), request.uri());
+    let Admission { cors, entry } = settings.access.admit(method, uri, request.headers());
+    let way = Way::of(method, uri.path());
+    let shape = Shape::of(uri.path());
+    let mut response = match entry {
+        Ok(Entry::Caller(caller)) if way == Way::Own => {
+            request.extensions_mut().insert(caller);
+            own(&worker, request).await
+        }
+        Ok(Entry::Caller(caller)) => {
+            let asking = Asking {
+                settings,
+                caller,
+                way,
                 shape,
-                account,
-                is_forwarded: Rc::default(),
+                peer,
             };
-            job.answer().await
+            asking.answer(worker, request).await
         }
-        Err(refusal) => {
-            account.refused(&refusal);
-            Err(refusal)
-        }
+        Ok(Entry::Preflight(response)) => response.map(|body| Reply::Whole(Some(body))),
+        Err(refusal) => refuse(&refusal, shape, &worker.request_id()),
     };
-    answered.unwrap_or_else(|refusal| refuse(&refusal, shape, &id))
+    cors.apply(response.headers_mut());
+    response
+}
+
+/// What is known of a request by its head.
+struct Asking {
+    settings: Arc<Settings>,
+    caller: Caller,
+    way: Way,
+    shape: Shape,
+    peer: Option<IpAddr>,
 }
 
 /// The answer to a request that is not for a server.
@@ -113,46 +117,98 @@ fn refuse(refusal: &Refusal, shape: Shape, id: &HeaderValue) -> Response<Reply> 
     response
 }
 
-/// Reads a request, and finds its server.
-async fn prepare(
-    worker: &Worker,
-    way: &Way,
-    peer: Option<IpAddr>,
-    account: &mut Account,
-    request: Request<Incoming>,
-) -> Result<(Arc<Server>, Head, Bytes, bool), Refusal> {
-    if *way == Way::NotAllowed {
-        let message = format!(
-            "{} does not know {}",
-            request.uri().path(),
-            request.method()
-        );
-        return Err(Refusal::new(Reason::MethodNotAllowed, message));
+impl Asking {
+    async fn answer(self, worker: Rc<Worker>, request: Request<Incoming>) -> Response<Reply> {
+        let shape = self.shape;
+        let account = Account::begin(&worker, request.uri().clone());
+        let id = account.id().clone();
+        let answered = match self.prepare(worker, account, request).await {
+            Ok(job) => job.answer().await,
+            Err(refusal) => Err(refusal),
+        };
+        answered.unwrap_or_else(|refusal| refuse(&refusal, shape, &id))
     }
-    let (parts, incoming) = request.into_parts();
-    let body = read::body(&parts.headers, incoming, MAX_BODY).await?;
-    let asked = match way {
-        Way::Inference => body::find(&body)?,
-        Way::Properties => body::Asked {
-            model: parts
-                .uri
-                .query()
-                .and_then(|query| query_value(query, "model"))
-                .map(Into::into),
+
+    async fn prepare(
+        self,
+        worker: Rc<Worker>,
+        mut account: Account,
+        request: Request<Incoming>,
+    ) -> Result<Job, Refusal> {
+        match self.find(&worker, &mut account, request).await {
+            Ok(found) => Ok(Job {
+                worker,
+                is_repeatable: self.way == Way::Inference || found.head.method.is_safe(),
+                server: found.server,
+                head: found.head,
+                body: found.body,
+                is_stream: found.is_stream,
+                shape: self.shape,
+                account,
+                is_forwarded: Rc::default(),
+            }),
+            Err(refusal) => {
+                account.refused(&refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Reads a request, and finds its server.
+    async fn find(
+        &self,
+        worker: &Worker,
+        account: &mut Account,
+        request: Request<Incoming>,
+    ) -> Result<Found, Refusal> {
+        if self.way == Way::NotAllowed {
+            let message = format!(
+                "{} does not know {}",
+                request.uri().path(),
+                request.method()
+            );
+            return Err(Refusal::new(Reason::MethodNotAllowed, message));
+        }
+        let (parts, incoming) = request.into_parts();
+        let body = read::body(&parts.headers, incoming, &self.settings.config).await?;
+        let asked = self.asked(&parts.uri, &body)?;
+        let table = worker.gateway.table.load();
+        let default = &self.settings.config.default;
+        let may_use = |server: &Server| self.caller.may_use(server);
+        let server = table.resolve(asked.model.as_deref(), default, may_use)?;
+        let model = asked.model.as_deref().unwrap_or_default();
+        account.goes_to(server, model, self.caller.name());
+        Ok(Found {
+            server: server.clone(),
+            head: head(parts, &self.way, account.id(), self.peer)?,
+            is_stream: asked.stream,
+            body,
+        })
+    }
+
+    fn asked<'b>(&'b self, uri: &Uri, body: &'b [u8]) -> Result<Asked<'b>, Refusal> {
+        let named = |model: Option<Cow<'b, str>>| Asked {
+            model,
             stream: false,
-        },
-        Way::Upstream { server, .. } => body::Asked {
-            model: Some(server.into()),
-            stream: false,
-        },
-        Way::Own | Way::NotAllowed => body::Asked::default(),
-    };
-    let table = worker.gateway.table.load();
-    let server = table.resolve(asked.model.as_deref(), "", |_| true)?.clone();
-    account.goes_to(&server, asked.model.as_deref().unwrap_or_default(), "");
-    let is_stream = asked.stream;
-    let head = head(parts, way, account.id(), peer)?;
-    Ok((server, head, body, is_stream))
+        };
+        Ok(match &self.way {
+            Way::Inference => body::find(body)?,
+            Way::Properties => {
+                let query = uri.query().unwrap_or_default();
+                named(query_value(query, "model").map(Cow::Owned))
+            }
+            Way::Upstream { server, .. } => named(Some(Cow::Borrowed(server))),
+            Way::Own | Way::NotAllowed => named(None),
+        })
+    }
+}
+
+/// A request that is read, and whose server is found.
+struct Found {
+    server: Arc<Server>,
+    head: Head,
+    body: Bytes,
+    is_stream: bool,
 }
 
 fn head(parts: Parts, way: &Way, id: &HeaderValue, peer: Option<IpAddr>) -> Result<Head, Refusal> {

@@ -1,23 +1,21 @@
 //! One connection of a client, from its first request to its last.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::proxy;
-
-/// A client that does not send a head for so long is not there any more, or never was.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -63,21 +61,42 @@ async fn speak<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let (head_timeout, keep_alive) = {
+        let config = &worker.gateway.settings.load().config;
+        (config.header_timeout, config.keep_alive)
+    };
+    let is_known = Rc::new(Cell::new(false));
+    let known = is_known.clone();
     let service = service_fn(move |request| {
         let worker = worker.clone();
+        known.set(true);
         async move { Ok::<_, Infallible>(proxy::answer(worker, peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(keep_alive)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        // Both are cancel-safe: the connection is held outside, the token stays cancelled.
-        served = connection.as_mut() => return served,
-        () = ending.cancelled() => connection.as_mut().graceful_shutdown(),
+    // hyper's own limit counts the time between two requests as well.
+    let mut first_head = pin!(sleep(head_timeout));
+    let mut is_first = true;
+    loop {
+        tokio::select! {
+            // All are cancel-safe: connection and timer are held outside, the token stays cancelled.
+            biased;
+            served = connection.as_mut() => return served,
+            () = ending.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                return connection.await;
+            }
+            () = first_head.as_mut(), if is_first => {
+                if !is_known.get() {
+                    return Ok(());
+                }
+                is_first = false;
+            }
+        }
     }
-    connection.await
 }

@@ -25,7 +25,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 pub use limits::raise_descriptors;
-pub use listen::{Address, AddressError, ListenError, Listener};
+pub use listen::{ListenError, Listener};
 pub(crate) use worker::Worker;
 
 use crate::activity::Questions;
