@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::fleet::{Fleet, LOOK};
-use super::http::DEADLINE;
+use super::http::{Call, DEADLINE};
 use super::places::program;
 use super::processes::send;
 
@@ -132,7 +132,7 @@ impl Gateway {
         }
     }
 
-    /// Waits until it takes connections and magid knows it.
+    /// Waits until it takes connections, magid knows it, and it knows where servers are.
     pub async fn attached(&mut self, fleet: &Fleet) {
         self.listening().await;
         let pid = self.pid();
@@ -140,15 +140,24 @@ impl Gateway {
             loop {
                 let status = fleet.daemon().get_status(GetStatusRequest {}).await;
                 let gateways = status.map_or_else(|_| Vec::new(), |s| s.into_inner().gateways);
-                if gateways.iter().any(|gateway| gateway.pid == pid) {
+                let is_known = gateways.iter().any(|gateway| gateway.pid == pid);
+                if is_known && !self.is_without_magid().await {
                     return;
                 }
                 sleep(LOOK).await;
             }
         };
-        if timeout(DEADLINE, look).await.is_err() {
+        let looked = timeout(DEADLINE, look).await;
+        if looked.is_err() {
             panic!("the gateway does not attach: {}", self.output());
         }
+    }
+
+    /// Whether it says so of itself.
+    async fn is_without_magid(&self) -> bool {
+        let question = Call::post("/v1/completions", &json!({ "model": "" }));
+        let answer = question.answer(&self.url()).await;
+        answer.map_or(true, |answer| answer.text.contains("magid-away"))
     }
 
     /// Sends it a signal.

@@ -131,6 +131,15 @@ impl Fleet {
         }
     }
 
+    /// Waits until what gateways tell of the use of a server satisfies `wanted`. A watch does not show it.
+    pub async fn wait_use(&mut self, name: &str, what: &str, wanted: impl Fn(&Server) -> bool) {
+        self.wait_status(&format!("{name} {what}"), |status| {
+            let servers = &mut status.servers.iter();
+            servers.any(|server| server.name == name && wanted(server))
+        })
+        .await;
+    }
+
     /// The events that magid still has, oldest first.
     pub async fn events(&self) -> Result<Vec<Event>, tonic::Status> {
         let request = WatchEventsRequest {
