@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use magi_proto::v1::{EnsureReadyRequest, EnsureReadyResponse, Server as Shown, ServerState};
-use magi_tests::harness::{Fleet, Server, ask};
+use magi_tests::harness::{Fleet, Server, ask, chat, llama_server};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -163,4 +163,48 @@ async fn whoever_waits_is_told_that_magid_ends() {
         reason(&refused),
         (Code::Unavailable, "shutting-down".to_owned())
     );
+}
+
+#[tokio::test]
+async fn a_server_without_requests_is_stopped_and_the_next_one_starts_it() {
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::faulty("alpha").set("idle_timeout", "300ms")]);
+    fleet.start().await;
+    let idle = |alpha: &Shown| (alpha.state(), &*alpha.reason) == (ServerState::Stopped, "idle");
+    let stopped = fleet.wait_for("alpha", "is idle", idle).await;
+    assert_eq!((stopped.incarnation, stopped.restarts), (Some(1), 0));
+    // Neither a reload nor an edit starts it.
+    fleet.save(&[Server::faulty("alpha")
+        .set("idle_timeout", "1h")
+        .set("ctx_size", 512)]);
+    fleet.magictl(&["reload"]).await.expect_code(0);
+    fleet.wait_for("alpha", "is idle", idle).await;
+    let ready = ensure(&fleet, "alpha").await.unwrap();
+    assert_eq!(ready.incarnation, 2);
+    // And a longer time is taken by what runs.
+    fleet.save(&[Server::faulty("alpha")
+        .set("idle_timeout", "300ms")
+        .set("ctx_size", 512)]);
+    let stopped = fleet.wait_for("alpha", "is idle again", idle).await;
+    assert_eq!(stopped.incarnation, Some(2));
+}
+
+#[tokio::test]
+async fn clients_that_go_to_its_port_keep_a_server_from_being_idle() {
+    let Some(program) = llama_server() else {
+        return;
+    };
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::real("alpha", &program).set("idle_timeout", "2s")]);
+    fleet.start().await;
+    let alpha = fleet.ready("alpha").await;
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        let answer = chat(alpha.endpoint.as_ref().unwrap()).await.unwrap();
+        assert!(answer.contains("alpha"), "{answer}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let stopped = fleet.state("alpha", ServerState::Stopped).await;
+    assert_eq!((&*stopped.reason, stopped.incarnation), ("idle", Some(1)));
+    assert!(began.elapsed() > Duration::from_secs(6));
 }

@@ -41,7 +41,7 @@ impl GatewayService for Api {
             server: server.to_string(),
             incarnation: serving.incarnation,
             endpoint: format!("http://{}", serving.endpoint),
-            api_key: None,
+            api_key: serving.api_key.map(|key| key.as_str().to_owned()),
         }))
     }
 

@@ -379,6 +379,7 @@ fn explained(row: &Row, explanation: Explanation) -> v1::ExplainServerResponse {
         tree: tree.unwrap_or_default(),
         priority: row.definition.priority,
         idle_timeout: traffic.idle_timeout.map(convert::duration),
+        idle_stop_at: explanation.idle_stop_at.map(convert::timestamp),
         pin: traffic.pin,
         ..v1::ExplainServerResponse::default()
     }

@@ -125,6 +125,40 @@ pub async fn props(
     ask_json(address, limit, "/props", api_key).await
 }
 
+/// Asks `/metrics` how many tokens it has worked on since its start. As for [`slots`], never ask one
+/// that sleeps.
+///
+/// # Errors
+///
+/// Says why there is no answer.
+pub async fn tokens(
+    address: SocketAddr,
+    limit: Duration,
+    api_key: Option<&str>,
+) -> Result<u64, ProbeError> {
+    match ask(address, limit, "/metrics", api_key).await? {
+        (StatusCode::OK, body) => read_tokens(&body),
+        (status, _) => Err(ProbeError::Status(status.as_u16())),
+    }
+}
+
+/// Adds up the counters of tokens.
+fn read_tokens(body: &[u8]) -> Result<u64, ProbeError> {
+    let text = std::str::from_utf8(body).map_err(broken)?;
+    let count = |name: &str| {
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let mut values = lines
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value);
+        values.next().and_then(|value| value.parse::<f64>().ok())
+    };
+    let read = count("llamacpp:prompt_tokens_total").zip(count("llamacpp:tokens_predicted_total"));
+    let (prompts, predicted) = read.ok_or_else(|| broken("it counts no tokens"))?;
+    // Prompts that were found in the cache count elsewhere. Older builds do not tell.
+    let cached = count("llamacpp:prompt_tokens_cached_total").unwrap_or_default();
+    Ok((prompts + predicted + cached) as u64)
+}
+
 async fn ask_json<T: DeserializeOwned>(
     address: SocketAddr,
     limit: Duration,
@@ -274,5 +308,30 @@ impl From<WireSlot> for Slot {
             n_decoded,
             n_prompt_tokens_processed: wire.n_prompt_tokens_processed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_prompts_and_answers_are_added_up() {
+        let text = "# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed.\n\
+                    llamacpp:prompt_tokens_total 5\nllamacpp:prompt_tokens_cached_total 7\n\
+                    llamacpp:tokens_predicted_total 3\nllamacpp:prompt_seconds_total 0.009\n";
+        assert_eq!(read_tokens(text.as_bytes()).unwrap(), 15);
+    }
+
+    #[test]
+    fn what_counts_no_tokens_is_no_answer() {
+        for text in [
+            "",
+            "llamacpp:prompt_tokens_total x\nllamacpp:tokens_predicted_total 3\n",
+            "\u{0}",
+        ] {
+            assert!(read_tokens(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(read_tokens(&[0xff]).is_err());
     }
 }

@@ -31,6 +31,14 @@ impl Clock {
         self.origin + moment.since_origin()
     }
 
+    /// The moment at which the wall clock showed `at`: now if that is yet to come.
+    pub fn moment(&self, at: Timestamp) -> Moment {
+        let now = self.now().since_origin();
+        let ago = Timestamp::now().duration_since(at);
+        let ago = Duration::try_from(ago).unwrap_or_default();
+        Moment::new(now.saturating_sub(ago))
+    }
+
     /// What the wall clock shows, or will show, at `moment`.
     pub fn wall(&self, moment: Moment) -> Timestamp {
         let now = self.now();

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::Server;
 use crate::eviction::Want;
 use crate::lifecycle::{Event, Exit, Phase, StopReason};
+use crate::supervisor::key::ApiKey;
 
 /// Requests that may wait. A gateway asks once for all of its own.
 const DEMANDS: usize = 256;
@@ -17,12 +18,14 @@ const DEMANDS: usize = 256;
 pub type Answer = oneshot::Sender<Result<Serving, NotReady>>;
 
 /// An incarnation that is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
     /// Its number.
     pub incarnation: u64,
     /// Where it listens.
     pub endpoint: SocketAddr,
+    /// What it asks its clients for.
+    pub api_key: Option<ApiKey>,
 }
 
 /// Why a server will not get ready by itself.
@@ -65,6 +68,7 @@ impl Server {
                 Ok(Serving {
                     incarnation: live.number,
                     endpoint: live.endpoint,
+                    api_key: live.api_key.clone(),
                 })
             }
             Phase::Failed { exit, retry_at, .. } => Err(NotReady::Failed {

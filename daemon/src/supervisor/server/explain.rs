@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::Server;
 use crate::lifecycle::{Desired, StopReason};
 use crate::process::Tree;
@@ -23,6 +25,8 @@ pub struct Explanation {
     pub failures: u32,
     /// How long the next automatic restart would wait.
     pub next_delay: Duration,
+    /// When it will be stopped if no request comes. Absent if it will not.
+    pub idle_stop_at: Option<Timestamp>,
     /// The output of its newest incarnation.
     pub log: Option<PathBuf>,
     /// Its process tree.
@@ -55,6 +59,7 @@ impl Server {
                 .history
                 .failures(restart, self.context.clock.now()),
             next_delay: self.state.history.next_delay(restart),
+            idle_stop_at: self.idle_stop_at().map(|at| self.context.clock.wall(at)),
             log: self.newest_log(),
             tree: self.incarnation.as_ref().map(|live| live.tree.clone()),
         }

@@ -9,6 +9,7 @@ mod drain;
 mod end;
 mod explain;
 mod heal;
+mod idle;
 mod model;
 mod output;
 mod readiness;
@@ -37,9 +38,11 @@ use super::seat::{Numbers, Seat};
 use crate::eviction::Want;
 use crate::files::Fingerprint;
 use crate::lifecycle::{
-    self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, State, View,
+    self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, PublicState, State,
+    StopReason, View,
 };
 use crate::memory::{Budget, Reservation};
+use crate::moment::Moment;
 use crate::name::ServerName;
 use crate::plan::{ApiKeys, Definition, Launch, Model, Traffic};
 use crate::process::{Process, Scope, Tree};
@@ -104,6 +107,8 @@ enum Report {
     Gone { incarnation: u64, record: Record },
     /// So much of the model is loaded.
     Loaded { incarnation: u64, percent: u8 },
+    /// Somebody has used it, and no gateway knows who.
+    Used { incarnation: u64, at: Moment },
     /// What is worth telling of a ready server; none if nothing is any more.
     Note {
         incarnation: u64,
@@ -191,6 +196,7 @@ struct Effects {
     turn: Option<AbortOnDropHandle<()>>,
     readiness: Option<AbortOnDropHandle<()>>,
     watch: Option<AbortOnDropHandle<()>>,
+    idle: Option<AbortOnDropHandle<()>>,
     drain: Option<AbortOnDropHandle<()>>,
     /// Watches the files of the model.
     model: Option<AbortOnDropHandle<()>>,
@@ -222,6 +228,8 @@ struct Server {
     budget: Watched<Budget>,
     reports: mpsc::Sender<Report>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// Nobody but gateways is known to have used it since, while it is ready.
+    idle_from: Moment,
     /// The requests that wait for it.
     demands: Vec<Answer>,
     published: Published,
@@ -291,6 +299,7 @@ pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -
         budget,
         reports,
         waiting: Vec::new(),
+        idle_from: Moment::default(),
         demands: Vec::new(),
         published,
     };
@@ -394,7 +403,9 @@ impl Server {
     fn define(&mut self, definition: Arc<Definition>, replace: bool) {
         let policy = definition.policy.clone();
         let waits = self.waits;
+        let idle_timeout = self.definition.traffic.idle_timeout;
         self.definition = definition;
+        self.redefine_idleness(idle_timeout);
         self.apply(Event::SetPolicy(policy));
         if replace {
             self.apply(Event::Replace);
@@ -437,6 +448,9 @@ impl Server {
                 self.published.load_percent = Some(percent);
                 self.publish();
             }
+            Report::Used { incarnation, at } if self.is_current(incarnation) => {
+                self.idle_from = at;
+            }
             Report::Note { incarnation, note } if self.is_current(incarnation) => {
                 self.published.note = note;
                 self.publish();
@@ -449,7 +463,10 @@ impl Server {
                 self.publish();
             }
             // Of an incarnation that is over.
-            Report::Loaded { .. } | Report::Note { .. } | Report::Dropped { .. } => {}
+            Report::Loaded { .. }
+            | Report::Used { .. }
+            | Report::Note { .. }
+            | Report::Dropped { .. } => {}
         }
     }
 
@@ -505,6 +522,7 @@ impl Server {
         }
         if !matches!(phase, Phase::Ready { .. }) {
             self.effects.watch = None;
+            self.effects.idle = None;
             self.published.note = None;
         }
         if !matches!(phase, Phase::Draining { .. }) {
@@ -535,7 +553,10 @@ impl Server {
             Action::AwaitTurn => self.await_turn(),
             Action::Spawn(incarnation) => self.begin_spawn(incarnation),
             Action::AwaitReady(process) => self.with(process, Self::await_ready),
-            Action::Watch(process) => self.with(process, Self::watch),
+            Action::Watch(process) => self.with(process, |server, live| {
+                server.watch(live.clone());
+                server.await_idleness(live, server.context.clock.now());
+            }),
             Action::Drain {
                 process,
                 only_if_idle,
@@ -607,6 +628,12 @@ impl Server {
         };
         if !view.detail.is_empty() {
             line.push_str(&format!(" ({})", view.detail));
+        }
+        if view.state == PublicState::Draining
+            && view.reason == StopReason::Idle.code()
+            && let Some(timeout) = self.definition.traffic.idle_timeout
+        {
+            line.push_str(&format!(" (no request for {timeout:?})"));
         }
         if let Some(due) = view.next_try {
             let wait = due.since(self.context.clock.now());
