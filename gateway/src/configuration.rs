@@ -44,6 +44,8 @@ pub struct Source {
     file: PathBuf,
     environment: Environment,
     locations: Locations,
+    /// Where to listen whatever the file says; empty: where that says.
+    listen: Vec<Listen>,
 }
 
 /// What was read, and what it was made of.
@@ -66,8 +68,8 @@ pub enum ConfigurationError {
     Invalid(Vec<String>),
     /// It would take the keys from what other machines reach.
     #[error(
-        "cannot do without keys while the gateway listens on {0}: restart it to listen elsewhere, or \
-         write `allow_open = true`"
+        "cannot listen on {0} without keys: run `magictl keys create NAME --scope inference`, or write \
+         `allow_open = true`, or start the gateway to listen elsewhere"
     )]
     WouldOpen(Listen),
 }
@@ -100,7 +102,13 @@ impl Source {
             file,
             environment,
             locations,
+            listen: Vec::new(),
         }
+    }
+
+    /// The same, to listen there whatever the file says, unless `listen` is empty.
+    pub fn listening_on(self, listen: Vec<Listen>) -> Self {
+        Self { listen, ..self }
     }
 
     /// The file.
@@ -139,8 +147,16 @@ impl Source {
         };
         let parsed = parse_gateway(file.as_ref(), &self.environment, &self.locations)
             .map_err(|errors| ConfigurationError::Invalid(render(&errors)))?;
+        let mut config = parsed.gateway;
+        if !self.listen.is_empty() {
+            config.listen.clone_from(&self.listen);
+        }
+        let mut listen = config.listen.iter();
+        if let Some(listen) = listen.find(|listen| config.is_open(listen)) {
+            return Err(ConfigurationError::WouldOpen(listen.clone()));
+        }
         Ok(Loaded {
-            config: parsed.gateway,
+            config,
             overridden: parsed.overridden,
             warnings: render(&parsed.warnings),
             text: file.map(|file| file.text),
@@ -307,7 +323,7 @@ scopes = [\"inference\"]
     async fn what_is_listened_at_with_keys_is_never_without() {
         let mut followed = follow(&format!("listen = [\"0.0.0.0:1\"]\n{KEY}"));
         let error = followed.edit("default = \"a\"\n").await.unwrap();
-        assert!(error.contains("cannot do without keys while the gateway listens on 0.0.0.0:1"));
+        assert!(error.contains("cannot listen on 0.0.0.0:1 without keys"));
         assert_eq!(followed.current.load().config.keys.len(), 1);
         let other = format!("default = \"a\"\n{KEY}");
         assert_eq!(followed.edit(&other).await, None);

@@ -50,12 +50,6 @@ pub enum RunError {
     /// What it is told is wrong.
     #[error("cannot read the configuration: {0}")]
     Configuration(#[from] ConfigurationError),
-    /// Everybody could use it.
-    #[error(
-        "cannot listen on {0} without keys, since other machines reach it: create one with `magictl \
-         keys create`, or write `allow_open = true`"
-    )]
-    Open(Listen),
     /// A variable is wrong.
     #[error("{0}")]
     Variable(String),
@@ -71,7 +65,7 @@ impl RunError {
     /// The exit status that says the same.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Open(_) | Self::Variable(_) => EX_CONFIG,
+            Self::Configuration(_) | Self::Variable(_) => EX_CONFIG,
             Self::Listen(_) | Self::System(_) => 1,
         }
     }
@@ -86,13 +80,11 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let environment: Environment = std::env::vars().collect();
     start_log(&environment)?;
-    let source = Source::find(arguments.config.as_deref(), environment);
-    let mut settings = source.load()?;
-    let config = &mut settings.config;
-    if !arguments.listen.is_empty() {
-        let given = arguments.listen.iter();
-        config.listen = given.copied().map(Listen::Tcp).collect();
-    }
+    let given = arguments.listen.iter().copied().map(Listen::Tcp);
+    let source =
+        Source::find(arguments.config.as_deref(), environment).listening_on(given.collect());
+    let settings = source.load()?;
+    let config = &settings.config;
     let listeners = listen(config)?;
     let addresses: Vec<_> = listeners.iter().map(Listener::url).collect();
     let connections = serve::raise_descriptors().min(config.max_connections as usize);
@@ -137,9 +129,6 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
 }
 
 fn listen(config: &GatewayConfig) -> Result<Vec<Listener>, RunError> {
-    if let Some(open) = config.listen.iter().find(|at| config.is_open(at)) {
-        return Err(RunError::Open(open.clone()));
-    }
     let listeners = config.listen.iter().map(Listener::bind);
     Ok(listeners.collect::<Result<_, _>>()?)
 }

@@ -26,8 +26,8 @@ struct Known {
     covers_all: bool,
 }
 
-/// Who sent a request.
-#[derive(Clone, Debug)]
+/// Who sent a request. By default somebody of whom no key is asked for.
+#[derive(Clone, Debug, Default)]
 pub struct Caller {
     /// None: no key is asked for.
     known: Option<Arc<Known>>,
@@ -37,6 +37,12 @@ impl Caller {
     /// The name of the key. Empty: no key is asked for.
     pub fn name(&self) -> &str {
         self.known.as_ref().map_or("", |known| &known.key.name)
+    }
+
+    /// Whether it may look at whatever there is.
+    pub fn may_read(&self) -> bool {
+        let known = self.known.as_ref();
+        known.is_none_or(|known| known.key.allows(Scope::Read))
     }
 
     /// Whether requests may be sent to that server: whether its name, an alias or its model is one that
@@ -66,7 +72,7 @@ impl Keys {
     /// The caller, if he may do what `needs` says.
     pub(super) fn check(&self, needs: Needs, headers: &HeaderMap) -> Result<Caller, Refusal> {
         if self.0.is_empty() || needs == Needs::Nothing {
-            return Ok(Caller { known: None });
+            return Ok(Caller::default());
         }
         let mut sent = sent(headers).peekable();
         if sent.peek().is_none() {

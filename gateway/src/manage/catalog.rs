@@ -4,6 +4,7 @@
 //! `data` has what can be asked for: each server, under its name and under each alias. It comes from the
 //! table, and so is there without magid. `models` has what the registry knows.
 
+use axum::Extension;
 use axum::extract::State;
 use http::{HeaderName, StatusCode, header};
 use magi_proto::v1;
@@ -14,6 +15,7 @@ use super::context::{Context, read};
 use super::input::{Json, Name};
 use super::problem::{Problem, ProblemDetails};
 use super::view::{self, Kind, Model, timestamp};
+use crate::access::Caller;
 use crate::table::{Server, Table};
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -144,11 +146,14 @@ pub(super) struct NewModel {
     get, path = "/v1/models", tag = "inference",
     responses((status = 200, body = Catalog))
 )]
-pub(super) async fn list(State(context): State<Context>) -> axum::Json<Catalog> {
+pub(super) async fn list(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+) -> axum::Json<Catalog> {
     let registry = super::models::fetch(&context, v1::ModelTier::Unspecified).await;
     // Without magid the servers are known still.
     let registry = registry.map_or_else(|_| Vec::new(), |answer| answer.models);
-    axum::Json(catalog(&context.table.load(), registry))
+    axum::Json(catalog(&context.table.load(), registry, &caller))
 }
 
 /// One model, by the name of a server, an alias, or its id.
@@ -157,11 +162,20 @@ pub(super) async fn list(State(context): State<Context>) -> axum::Json<Catalog> 
     params(("id" = String, Path, description = "A server, an alias, or the id of a model")),
     responses((status = 200, body = Found), (status = 404, body = ProblemDetails))
 )]
-pub(super) async fn get(State(context): State<Context>, Name(id): Name) -> Answer<Found> {
-    let refusal = match context.table.load().resolve(Some(&id), "", |_| true) {
+pub(super) async fn get(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+    Name(id): Name,
+) -> Answer<Found> {
+    let may_use = |server: &Server| caller.may_use(server);
+    let refusal = match context.table.load().resolve(Some(&id), "", may_use) {
         Ok(server) => return Ok(axum::Json(Found::Entry(entry(server, id)))),
         Err(refusal) => refusal,
     };
+    // What it is not for, the registry does not tell it either.
+    if !caller.may_read() {
+        return Err(refusal.into());
+    }
     let request = read(v1::GetModelRequest { model: id });
     match context.models().get_model(request).await {
         Ok(answer) => {
@@ -176,8 +190,11 @@ pub(super) async fn get(State(context): State<Context>, Name(id): Name) -> Answe
 
 /// The same as `/v1/models`.
 #[utoipa::path(get, path = "/models", tag = "models", responses((status = 200, body = Catalog)))]
-pub(super) async fn list_too(context: State<Context>) -> axum::Json<Catalog> {
-    list(context).await
+pub(super) async fn list_too(
+    context: State<Context>,
+    caller: Extension<Caller>,
+) -> axum::Json<Catalog> {
+    list(context, caller).await
 }
 
 /// The same as `/v1/models/{id}`.
@@ -186,8 +203,12 @@ pub(super) async fn list_too(context: State<Context>) -> axum::Json<Catalog> {
     params(("id" = String, Path, description = "A server, an alias, or the id of a model")),
     responses((status = 200, body = Found), (status = 404, body = ProblemDetails))
 )]
-pub(super) async fn get_too(context: State<Context>, id: Name) -> Answer<Found> {
-    get(context, id).await
+pub(super) async fn get_too(
+    context: State<Context>,
+    caller: Extension<Caller>,
+    id: Name,
+) -> Answer<Found> {
+    get(context, caller, id).await
 }
 
 /// Adds a file to the registry.
@@ -216,9 +237,12 @@ pub(super) async fn create(
     ))
 }
 
-fn catalog(table: &Table, registry: Vec<v1::Model>) -> Catalog {
+/// What `caller` may use, and what the registry knows if he may look at it.
+fn catalog(table: &Table, registry: Vec<v1::Model>, caller: &Caller) -> Catalog {
     let servers = table.servers.values();
-    let mut models: Vec<Record> = registry.into_iter().map(Record::known).collect();
+    let servers = servers.filter(|server| caller.may_use(server) || caller.may_read());
+    let registry = registry.into_iter().filter(|_| caller.may_read());
+    let mut models: Vec<Record> = registry.map(Record::known).collect();
     let mut data = Vec::new();
     for server in servers {
         let route = &server.route;
@@ -412,7 +436,8 @@ mod tests {
 
     #[test]
     fn ids_and_aliases_are_each_listed() {
-        let catalog = serde_json::to_value(catalog(&table(), Vec::new())).unwrap();
+        let catalog =
+            serde_json::to_value(catalog(&table(), Vec::new(), &Caller::default())).unwrap();
         assert_eq!(catalog["object"], "list");
         assert_eq!(catalog["data"][0]["id"], "alpha");
         assert_eq!(catalog["data"][0]["aliases"], json!(["gpt-4o-mini"]));
@@ -424,7 +449,8 @@ mod tests {
 
     #[test]
     fn without_the_registry_there_are_the_models_of_servers() {
-        let catalog = serde_json::to_value(catalog(&table(), Vec::new())).unwrap();
+        let catalog =
+            serde_json::to_value(catalog(&table(), Vec::new(), &Caller::default())).unwrap();
         assert_eq!(catalog["count"], 1);
         assert_eq!(catalog["models"][0]["name"], "qwen");
         assert_eq!(catalog["models"][0]["servers"], json!(["alpha"]));
@@ -439,7 +465,8 @@ mod tests {
             parameters: 7_615_616_512,
             ..Default::default()
         };
-        let catalog = serde_json::to_value(catalog(&table(), vec![model])).unwrap();
+        let catalog =
+            serde_json::to_value(catalog(&table(), vec![model], &Caller::default())).unwrap();
         assert_eq!(catalog["count"], 2);
         assert_eq!(catalog["models"][0]["details"]["parameter_size"], "7.6B");
         assert_eq!(catalog["models"][0]["status"], "missing");

@@ -82,8 +82,8 @@ pub(crate) async fn answer(
             };
             asking.answer(worker, request).await
         }
-        Ok(Entry::Preflight(response)) => response.map(|body| Reply::Whole(Some(body))),
-        Err(refusal) => refuse(&refusal, shape, &worker.request_id()),
+        Ok(Entry::Preflight(answer)) => preflight(&worker, answer),
+        Err(refusal) => turned_away(&worker, request.uri(), &refusal),
     };
     cors.apply(response.headers_mut());
     response
@@ -105,6 +105,21 @@ async fn own(worker: &Worker, request: Request<Incoming>) -> Response<Reply> {
     let mut response = response.map(Reply::Own);
     response.headers_mut().insert(headers::REQUEST_ID, id);
     response
+}
+
+/// The answer to a browser that asks what its page may send.
+fn preflight(worker: &Worker, answer: Response<Bytes>) -> Response<Reply> {
+    let mut response = answer.map(|_empty| Reply::Whole(None));
+    let id = worker.request_id();
+    response.headers_mut().insert(headers::REQUEST_ID, id);
+    response
+}
+
+/// The answer to a request that its sender may not send. It is counted: somebody may be guessing keys.
+fn turned_away(worker: &Worker, uri: &Uri, refusal: &Refusal) -> Response<Reply> {
+    let mut account = Account::begin(worker, uri.clone());
+    account.refused(refusal);
+    refuse(refusal, Shape::of(uri.path()), account.id())
 }
 
 fn refuse(refusal: &Refusal, shape: Shape, id: &HeaderValue) -> Response<Reply> {
