@@ -1,7 +1,8 @@
-//! `cargo xtask demo`: three tiny models, served from a folder to play with.
+//! `cargo xtask demo`: three tiny models, served from a folder at one address to play with.
 
 use std::env;
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -54,6 +55,8 @@ pub(crate) fn run() -> Result<()> {
 /// The folder of a demo.
 struct Demo {
     dir: PathBuf,
+    /// Where the gateway listens.
+    port: u16,
     /// Held while a demo uses the folder.
     _lock: File,
 }
@@ -72,7 +75,12 @@ impl Demo {
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
-        let demo = Self { dir, _lock: lock };
+        let port = free_port().context("cannot find a free port for the gateway")?;
+        let demo = Self {
+            dir,
+            port,
+            _lock: lock,
+        };
         for folder in ["models", "profiles"] {
             fs::create_dir_all(demo.dir.join(folder))?;
         }
@@ -81,6 +89,10 @@ impl Demo {
         }
         fs::write(demo.dir.join("magid.toml"), demo.config(llama_server))?;
         fs::write(demo.profile(), profile())?;
+        fs::write(
+            demo.dir.join("gateway.toml"),
+            format!("listen = [\"127.0.0.1:{}\"]\n", demo.port),
+        )?;
         Ok(demo)
     }
 
@@ -110,6 +122,7 @@ impl Demo {
         Command::new(target().join("debug/magid"))
             .arg("--config")
             .arg(self.dir.join("magid.toml"))
+            .arg("--gateway")
             // A group of its own: a Ctrl-C comes here, and is passed on once.
             .process_group(0)
             .stdin(Stdio::null())
@@ -123,7 +136,7 @@ impl Demo {
 
     /// Waits until the fleet is up, shows it, and what to do with it.
     fn show(&self, magid: &mut Child) -> Result<()> {
-        let first = self.wait_ready(magid)?;
+        self.wait_ready(magid)?;
         if magid.try_wait()?.is_some() {
             return Ok(());
         }
@@ -133,50 +146,43 @@ impl Demo {
             .env("MAGI_SOCKET", self.socket())
             .stdout(std::io::stderr())
             .status()?;
-        eprintln!("\n{}", self.commands(first.as_deref()));
+        eprintln!("\n{}", self.commands());
         Ok(())
     }
 
-    /// Waits until every server is ready, and gives the endpoint of one.
-    fn wait_ready(&self, magid: &mut Child) -> Result<Option<String>> {
+    /// Waits until every server is ready, and the gateway attached.
+    fn wait_ready(&self, magid: &mut Child) -> Result<()> {
         let pause = Duration::from_millis(100);
-        let mut endpoint = None;
         for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
             if magid.try_wait()?.is_some() {
                 break;
             }
-            let servers = self.servers().unwrap_or_default();
-            endpoint = servers
-                .first()
-                .and_then(|server| Some(server["endpoint"].as_str()?.to_owned()));
-            let ready = |server: &Value| server["state"] == "ready";
-            if servers.len() == MODELS.len() && servers.iter().all(ready) {
+            if self.status().is_some_and(|status| is_up(&status)) {
                 break;
             }
             std::thread::sleep(pause);
         }
-        Ok(endpoint)
+        Ok(())
     }
 
-    fn servers(&self) -> Option<Vec<Value>> {
+    fn status(&self) -> Option<Value> {
         let output = Command::new(self.magictl())
             .args(["status", "-o", "json"])
             .env("MAGI_SOCKET", self.socket())
             .output()
             .ok()?;
-        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
-        status["servers"].as_array().cloned()
+        serde_json::from_slice(&output.stdout).ok()
     }
 
-    fn commands(&self, endpoint: Option<&str>) -> String {
-        let endpoint = endpoint.unwrap_or("http://127.0.0.1:8080");
+    fn commands(&self) -> String {
         format!(
             "Try in a second terminal:
 
     export MAGI_SOCKET={socket} PATH={bin}:$PATH
     magictl status
-    curl -s {endpoint}/v1/chat/completions \\
-        -d '{{\"messages\": [{{\"role\": \"user\", \"content\": \"hi\"}}], \"max_tokens\": 8}}'
+    magictl run beta hi -n 8
+    magictl stop gamma && magictl run gamma hi -n 8    # a request starts it
+    magictl requests -f
     $EDITOR {profile}    # change the ctx_size of one
     magictl history && magictl diff && magictl rollback 1
     magictl models list
@@ -184,13 +190,30 @@ impl Demo {
     kill -9 \"$(magictl status -o json | grep -om1 '\"pid\": *[0-9]*' | grep -o '[0-9]*')\"
     magictl events -f
 
-Ctrl-C here stops everything.
+Ctrl-C here stops everything. The API is at {url}/docs, and all models at one address:
+
+    curl -s {url}/v1/chat/completions \\
+        -d '{{\"model\": \"alpha\", \"messages\": [{{\"role\": \"user\", \"content\": \"hi\"}}], \"max_tokens\": 8}}'
 ",
+            url = format_args!("http://127.0.0.1:{}", self.port),
             socket = self.socket().display(),
             bin = target().join("debug").display(),
             profile = self.profile().display(),
         )
     }
+}
+
+/// The first port from 8000 on that nobody listens on.
+fn free_port() -> Option<u16> {
+    (8000..8080).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+}
+
+/// Whether everything runs that will.
+fn is_up(status: &Value) -> bool {
+    let count = |list: &Value| list.as_array().map_or(0, Vec::len);
+    let servers = status["servers"].as_array().into_iter().flatten();
+    let ready = servers.filter(|server| server["state"] == "ready").count();
+    ready == MODELS.len() && count(&status["gateways"]) == 1
 }
 
 fn profile() -> String {
