@@ -56,6 +56,14 @@ impl Call {
         .header("content-type", "application/json")
     }
 
+    /// A PUT of JSON.
+    pub fn put(path: &str, body: &Value) -> Self {
+        Self {
+            method: Method::PUT,
+            ..Self::post(path, body)
+        }
+    }
+
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
