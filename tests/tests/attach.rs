@@ -380,3 +380,48 @@ async fn a_key_is_told_to_gateways_and_shown_nowhere() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_survivor_is_not_ended_under_a_request_of_a_gateway() {
+    let mut fleet = fleet().await;
+    let before = fleet.ready("alpha").await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    gateway.route("alpha", is_ready).await;
+    let remembers = || std::fs::read_to_string(fleet.path("state/gateways.json"));
+    while !remembers().is_ok_and(|text| text.contains("test")) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fleet.kill().await;
+    drop(gateway);
+    fleet.start().await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    let (drain, route) = gateway.drain().await;
+    assert_eq!(drain.incarnation, 1);
+    let route = route.unwrap();
+    assert_eq!(route.state(), ServerState::Draining);
+    assert_eq!(
+        (route.reason.as_str(), route.endpoint),
+        ("survived", before.endpoint.clone())
+    );
+    let held = fleet.state("alpha", ServerState::Draining).await;
+    assert_eq!(held.pid, before.pid);
+    gateway.drained(&drain).await;
+    let after = fleet.ready_again(&before).await;
+    assert_ne!(after.pid, before.pid);
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_come_back_is_waited_for_but_not_for_long() {
+    let mut fleet = fleet().await;
+    let before = fleet.ready("alpha").await;
+    let mut gateway = Gateway::attach(&fleet).await;
+    gateway.route("alpha", is_ready).await;
+    let remembers = || std::fs::read_to_string(fleet.path("state/gateways.json"));
+    while !remembers().is_ok_and(|text| text.contains("test")) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fleet.kill().await;
+    drop(gateway);
+    fleet.start().await;
+    fleet.ready_again(&before).await;
+}

@@ -149,11 +149,13 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     let (rules, rules_now) = watch::channel(reload::rules_of(&ready.config, None));
     let memory = MemoryHandle::spawn(ready.config.memory.clone(), &ready.config.state_dir).await;
     let scanner = Scanner::spawn();
+    let (former_file, former) = prepare::former_gateways(&ready.config.state_dir)?;
+    let gateways = Gateways::new(board.clone(), former.clone());
     let context = Arc::new(Context {
         clock,
         board: board.clone(),
         events: events.clone(),
-        gateways: Gateways::new(board.clone()),
+        gateways: gateways.clone(),
         ports: Ports::spawn(),
         memory: memory.clone(),
         room: Room::default(),
@@ -229,6 +231,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
             None
         }
     };
+    let former = tokio::spawn(supervisor::former::keep(former_file, gateways, former));
     let status_line = tokio::spawn(status_line::run(board));
     announce(&events, &ready.socket, &reload);
 
@@ -241,6 +244,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
     ledger.close().await;
 
     status_line.abort();
+    former.abort();
     reaper.abort();
     end.send_replace(true);
     for server in servers {

@@ -1,6 +1,6 @@
 //! What has to be there before the first task starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::supervisor::fleet::Inheritance;
 use crate::supervisor::record::RecordError;
 use crate::supervisor::seat::Seat;
 use crate::supervisor::server::Survivor;
-use crate::supervisor::{record, stopped};
+use crate::supervisor::{former, record, stopped};
 
 /// How often survivors are looked for, if those that were found end meanwhile.
 const LOOKS: u32 = 3;
@@ -155,6 +155,15 @@ pub(super) fn scan_paths(config: &DaemonConfig, arguments: &[PathBuf]) -> Vec<Sc
 /// The file that remembers which servers an operator stopped.
 pub(super) fn stopped_file(state_dir: &Path) -> PathBuf {
     state_dir.join("stopped.json")
+}
+
+/// The file that remembers which gateways are attached, and which were when the last magid was killed.
+pub(super) fn former_gateways(
+    state_dir: &Path,
+) -> Result<(PathBuf, BTreeSet<String>), DaemonError> {
+    let path = state_dir.join("gateways.json");
+    let former = former::read(&path).map_err(RecordError::from)?;
+    Ok((path, former))
 }
 
 /// The name of this node.

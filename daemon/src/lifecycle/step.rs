@@ -621,15 +621,25 @@ impl Step {
 
 impl State {
     /// A server of which an incarnation outlived the magid that started it: it is ended before
-    /// anything else, and what is desired comes after. `process` is that incarnation.
-    pub fn with_survivor(mut self, process: Process, now: Moment) -> (Self, Vec<Action>) {
+    /// anything else, and what is desired comes after. `process` is that incarnation. With `drains` what
+    /// is in flight at it is waited for; otherwise nobody could tell.
+    pub fn with_survivor(
+        mut self,
+        process: Process,
+        drains: bool,
+        now: Moment,
+    ) -> (Self, Vec<Action>) {
         self.incarnation = self.incarnation.max(process.incarnation);
         let mut step = Step {
             state: self,
             actions: Vec::new(),
             now,
         };
-        step.terminate(process, Ending::Asked(StopCause::Survived), None);
+        if drains {
+            step.drain(process, now, StopCause::Survived);
+        } else {
+            step.terminate(process, Ending::Asked(StopCause::Survived), None);
+        }
         (step.state, step.actions)
     }
 }

@@ -11,14 +11,19 @@
 //! task of a server what it asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::board::Board;
 use crate::lifecycle::PublicState;
 use crate::name::ServerName;
+
+/// How long those that were attached to the magid before this one are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who a gateway is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,15 +106,23 @@ struct Shares {
 #[derive(Clone, Debug)]
 pub struct Gateways {
     board: Board,
+    /// Those that were attached to the magid before this one, by their ids.
+    former: Arc<BTreeSet<String>>,
+    /// Until when they are waited for, once somebody waits for them.
+    patience: Arc<OnceLock<Instant>>,
     talk: Arc<watch::Sender<Talk>>,
     uses: Arc<watch::Sender<Uses>>,
 }
 
 impl Gateways {
     /// None is attached. What they say of servers that are not on the `board` is not listened to.
-    pub fn new(board: Board) -> Self {
+    ///
+    /// The `former` ones were attached to the magid before this one, which was killed.
+    pub fn new(board: Board, former: BTreeSet<String>) -> Self {
         Self {
             board,
+            former: Arc::new(former),
+            patience: Arc::default(),
             talk: Arc::new(watch::Sender::new(Talk::default())),
             uses: Arc::new(watch::Sender::new(Uses::default())),
         }
@@ -138,6 +151,23 @@ impl Gateways {
     /// Follows who is attached, and what they are asked for.
     pub fn talk(&self) -> watch::Receiver<Talk> {
         self.talk.subscribe()
+    }
+
+    /// Whether any were attached to the magid before this one.
+    pub fn were_attached(&self) -> bool {
+        !self.former.is_empty()
+    }
+
+    /// Waits until those that were attached to the magid before this one are attached again: what is in
+    /// flight at them is not known before. Those that do not come in time are not waited for again.
+    pub async fn former_are_back(&self) {
+        let mut talk = self.talk();
+        let all_back = talk.wait_for(|talk| {
+            let attached: BTreeSet<&String> = talk.gateways.values().map(|g| &g.id).collect();
+            self.former.iter().all(|id| attached.contains(id))
+        });
+        let patience = self.patience.get_or_init(|| Instant::now() + PATIENCE);
+        let _ = timeout_at(*patience, all_back).await;
     }
 
     /// What is in flight at a server.
@@ -405,7 +435,26 @@ mod tests {
     fn gateways() -> Gateways {
         let board = Board::new();
         board.publish(row("a", 1));
-        Gateways::new(board)
+        Gateways::new(board, BTreeSet::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_were_attached_before_are_waited_for_but_not_for_long() {
+        let gateways = Gateways::new(Board::new(), BTreeSet::from(["1".to_owned()]));
+        assert!(gateways.were_attached());
+        let waits = tokio::spawn({
+            let gateways = gateways.clone();
+            async move { gateways.former_are_back().await }
+        });
+        tokio::time::sleep(PATIENCE / 2).await;
+        assert!(!waits.is_finished());
+        let back = gateways.attach(gateway("1"));
+        waits.await.unwrap();
+        drop(back);
+        let began = Instant::now();
+        gateways.former_are_back().await;
+        gateways.former_are_back().await;
+        assert!(began.elapsed() <= PATIENCE / 2 + Duration::from_millis(2));
     }
 
     fn name() -> ServerName {

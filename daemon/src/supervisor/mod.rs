@@ -9,6 +9,7 @@
 //! * [`ports`]: one task. Owns which server has which port.
 //! * [`room`]: one task. Has idle servers stopped to make room for those that are asked for.
 //! * [`stopped`]: one task. Owns the file that remembers which servers an operator stopped.
+//! * [`former`]: one task. Owns the file that remembers which gateways are attached.
 //!
 //! [`board`] and [`events`] are where these publish; readers never hold them up. [`gateways`] is where
 //! they ask gateways to let go of what they end.
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod context;
 pub mod events;
 pub mod fleet;
+pub mod former;
 pub mod gateways;
 pub mod key;
 pub mod ports;

@@ -76,10 +76,11 @@ pub(crate) fn longer_times() -> Policy {
 }
 
 /// Where every server begins.
-pub(crate) fn roots(policy: &Policy) -> [World; 2] {
+pub(crate) fn roots(policy: &Policy) -> [World; 3] {
     [
         World::new(policy.clone()),
-        World::with_survivor(policy.clone()),
+        World::with_survivor(policy.clone(), false),
+        World::with_survivor(policy.clone(), true),
     ]
 }
 

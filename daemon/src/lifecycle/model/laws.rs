@@ -349,7 +349,8 @@ fn judge_view(state: &State) -> Result<(), Law> {
         .contains(&view.reason),
         PublicState::Ready => view.reason == "healthy",
         PublicState::Draining => {
-            stopped.contains(&view.reason) || ["restart", "replace"].contains(&view.reason)
+            stopped.contains(&view.reason)
+                || ["restart", "replace", "survived"].contains(&view.reason)
         }
         PublicState::Stopping => {
             stopped.contains(&view.reason)

@@ -84,14 +84,14 @@ impl World {
     }
 
     /// A server of which an incarnation outlived the magid that started it.
-    pub(crate) fn with_survivor(policy: Policy) -> Self {
+    pub(crate) fn with_survivor(policy: Policy, drains: bool) -> Self {
         let process = Process {
             incarnation: 3,
             pid: 9,
         };
         let mut world = Self::new(policy);
         let fresh = State::new(world.state.policy.clone(), process.incarnation, 1);
-        let (state, actions) = fresh.with_survivor(process, world.now);
+        let (state, actions) = fresh.with_survivor(process, drains, world.now);
         world.state = state;
         world.environment.process = Some(process);
         world.witness.newest = process.incarnation;

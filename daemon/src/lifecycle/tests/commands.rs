@@ -92,11 +92,21 @@ fn a_hurry_cuts_drain_and_grace_short() {
 
 #[test]
 fn a_survivor_is_ended_before_anything_is_started() {
-    let mut scene = Scene::of(World::with_survivor(Policy::default()));
+    let mut scene = Scene::of(World::with_survivor(Policy::default(), false));
     assert!(scene.world.environment.terminated);
     scene.ask(Ask::Start);
     assert_eq!(scene.incarnation(), (PublicState::Stopping, 3));
     assert_eq!(scene.world.actions, []);
+    scene.behave();
+    assert_eq!(scene.incarnation(), (PublicState::Ready, 4));
+}
+
+#[test]
+fn a_survivor_that_gateways_know_is_drained_first_and_never_taken_up_again() {
+    let mut scene = Scene::of(World::with_survivor(Policy::default(), true));
+    assert_eq!(scene.incarnation(), (PublicState::Draining, 3));
+    scene.ask(Ask::Start);
+    assert_eq!(scene.incarnation(), (PublicState::Draining, 3));
     scene.behave();
     assert_eq!(scene.incarnation(), (PublicState::Ready, 4));
 }

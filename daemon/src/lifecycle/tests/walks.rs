@@ -60,12 +60,12 @@ proptest! {
     #[test]
     fn no_law_is_broken_on_any_long_way(
         choices in proptest::collection::vec(any::<Choice>(), 1_000),
-        survivor: bool,
+        survivor: Option<bool>,
     ) {
         let policy = Policy::default();
         let mut scene = Scene::of(match survivor {
-            true => World::with_survivor(policy),
-            false => World::new(policy),
+            Some(drains) => World::with_survivor(policy, drains),
+            None => World::new(policy),
         });
         let all = Move::all();
         for choice in choices {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Incarnation, Report, Server, effect, end};
 use crate::lifecycle::Event;
-use crate::process::{probe, sockets};
+use crate::process::{Scope, probe, sockets};
 use crate::supervisor::gateways::Answer;
 
 /// The time between two looks. Short against any answer that is worth waiting for.
@@ -25,7 +25,12 @@ impl Server {
         let conversation = gateways.drain(self.seat.server.clone(), incarnation, only_if_idle);
         let answer = conversation.answer();
         self.conversation = Some(conversation);
+        let gateways = gateways.clone();
+        let survived = live.scope == Scope::Recovery;
         self.effects.drain = effect(async move {
+            if survived {
+                gateways.former_are_back().await;
+            }
             let event = match answer.await {
                 Answer::LetGo => wait_for_idle(&live, only_if_idle).await,
                 Answer::Busy => Event::Busy { incarnation },

@@ -138,11 +138,14 @@ impl Server {
         self.await_exit(&incarnation);
         self.incarnation = Some(incarnation);
         self.reserved = survivor.reserved;
-        let (state, actions) = self
-            .state
-            .clone()
-            .with_survivor(process, self.context.clock.now());
+        let drains = self.context.gateways.were_attached();
+        let (state, actions) =
+            self.state
+                .clone()
+                .with_survivor(process, drains, self.context.clock.now());
         self.state = state;
+        self.announce();
+        self.publish();
         for action in actions {
             self.perform(action);
         }
