@@ -20,6 +20,7 @@
 //! | [`reload`] | the configuration that is applied, the change that has yet to prove itself, the [`generations`] | hints of files and models, SIGHUP, reloads, activations, rollbacks, what is asked of profiles | plans to the fleet, common rules, `[memory]` and `[models]` to their owners, the configuration's status |
 //! | [`supervisor::fleet`] | which servers there are, in which seats, and which an operator stopped | asks, plans, the request to judge a change | commands to servers, vetoes, the watchdog's sign of life |
 //! | [`supervisor::server`], one for each seat | the state and the incarnation that are in it | commands, reports of its effects | its row on the board, reservations, events |
+//! | [`supervisor::room`] | who was told to make room, and has not answered | who wants room, the board, what is in flight, the ledger's changes | evictions to the fleet, how far it is with the room for whom |
 //! | [`supervisor::ports`] | which server has which port | takes and releases | ports |
 //! | [`supervisor::stopped`] | the file of the servers an operator stopped | the newest set | — |
 //! | [`registry`] | what is known of models, and its file | file hints, rescans, what users say of models | a snapshot of the models |

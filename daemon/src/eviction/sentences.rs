@@ -34,7 +34,7 @@ pub fn kept(holder: &Holder) -> String {
         Standing::Idle(since) => format!("idle for {}, and not needed or not enough", short(since)),
         Standing::Fresh(_) => "it got ready only now".to_owned(),
         Standing::Busy { in_flight, waiting } => {
-            format!("{in_flight} requests in flight, {waiting} waiting")
+            format!("{in_flight} in flight, {waiting} waiting")
         }
         Standing::InUse => "in use".to_owned(),
         Standing::Pinned => "pinned".to_owned(),

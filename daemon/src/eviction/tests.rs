@@ -191,7 +191,7 @@ fn a_wait_is_told_with_what_keeps_the_others() {
         "needs 2.0 MiB of RAM; 2.0 MiB of 2.0 MiB are reserved; no idle server could make enough room"
     );
     assert_eq!(kept(&pinned.1), "pinned");
-    assert_eq!(kept(&busy.1), "2 requests in flight, 0 waiting");
+    assert_eq!(kept(&busy.1), "2 in flight, 0 waiting");
 }
 
 /// What a server that is made up looks like, and what it has.

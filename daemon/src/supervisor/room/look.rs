@@ -95,3 +95,134 @@ impl View<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::supervisor::board::{Board, testing};
+    use crate::supervisor::gateways::{Gateway, Gateways};
+
+    const LONG: SignedDuration = SignedDuration::from_secs(60);
+
+    /// A server that got ready a minute ago.
+    struct Seen {
+        row: Row,
+        told: Use,
+        asked: BTreeMap<(Account, u64), Asked>,
+        beside: Option<&'static str>,
+    }
+
+    fn seen() -> Seen {
+        let mut row = testing::row("a", 1);
+        row.view.state = PublicState::Ready;
+        row.ready_since = Some(Timestamp::now() - LONG);
+        Seen {
+            row,
+            told: Use::default(),
+            asked: BTreeMap::new(),
+            beside: None,
+        }
+    }
+
+    impl Seen {
+        fn asked(mut self, asked: Asked) -> Self {
+            self.asked.insert((account(&self.row.seat), 1), asked);
+            self
+        }
+
+        fn standing(&self) -> Standing {
+            let board = Board::new();
+            board.publish(self.row.clone());
+            if let Some(seat) = self.beside {
+                board.publish(testing::row(seat, 2));
+            }
+            let gateways = Gateways::new(board.clone());
+            let attachment = gateways.attach(Gateway {
+                id: String::new(),
+                version: String::new(),
+                pid: 1,
+                addresses: Vec::new(),
+                attached_at: Timestamp::UNIX_EPOCH,
+            });
+            let server = &self.row.seat.server;
+            attachment.ear().activity(server, self.told);
+            let (fleet, uses) = (board.read(), gateways.uses());
+            let view = View {
+                fleet: &fleet,
+                uses: &uses.borrow(),
+                asked: &self.asked,
+                now: (Timestamp::now(), Instant::now()),
+            };
+            view.standing(&account(&self.row.seat), &self.row)
+        }
+    }
+
+    fn is_idle_for(standing: Standing, seconds: u64) -> bool {
+        matches!(standing, Standing::Idle(since) if since.as_secs().abs_diff(seconds) <= 1)
+    }
+
+    #[tokio::test]
+    async fn who_was_not_used_is_idle_since_it_got_ready() {
+        assert!(is_idle_for(seen().standing(), 60));
+        let mut server = seen();
+        server.told.last_used = Some(Timestamp::now() - SignedDuration::from_secs(20));
+        assert!(is_idle_for(server.standing(), 20));
+        // That was an earlier incarnation.
+        server.told.last_used = Some(Timestamp::now() - LONG * 2);
+        assert!(is_idle_for(server.standing(), 60));
+    }
+
+    #[tokio::test]
+    async fn who_just_got_ready_is_idle_once_it_was_used() {
+        let mut server = seen();
+        server.row.ready_since = Some(Timestamp::now());
+        assert!(matches!(server.standing(), Standing::Fresh(_)));
+        server.told.last_used = Some(Timestamp::now());
+        assert!(is_idle_for(server.standing(), 0));
+    }
+
+    #[tokio::test]
+    async fn requests_in_flight_and_waiting_keep_a_server_busy() {
+        for (in_flight, waiting) in [(1, 0), (0, 1)] {
+            let mut server = seen();
+            server.told.in_flight = in_flight;
+            server.told.waiting = waiting;
+            let busy = Standing::Busy { in_flight, waiting };
+            assert_eq!(server.standing(), busy);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_was_in_use_is_left_alone_until_it_was_used_or_for_a_while() {
+        let before = Use::default();
+        let in_use = |until| seen().asked(Asked::InUse(before, until));
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(in_use(later).standing(), Standing::InUse);
+        assert!(is_idle_for(in_use(Instant::now()).standing(), 60));
+        let mut used = in_use(later);
+        used.told.last_used = Some(Timestamp::now());
+        assert!(is_idle_for(used.standing(), 0));
+    }
+
+    #[tokio::test]
+    async fn one_that_was_asked_counts_as_gone_until_it_answers() {
+        assert_eq!(seen().asked(Asked::Open).standing(), Standing::Leaving);
+        let mut next = seen().asked(Asked::Open);
+        next.row.incarnation = Some(2);
+        assert!(is_idle_for(next.standing(), 60));
+    }
+
+    #[tokio::test]
+    async fn the_pinned_and_those_that_are_replaced_stay() {
+        let mut pinned = seen();
+        Arc::make_mut(&mut pinned.row.definition).traffic.pin = true;
+        assert_eq!(pinned.standing(), Standing::Pinned);
+        let mut replaced = seen();
+        replaced.beside = Some("a~1");
+        assert_eq!(replaced.standing(), Standing::Underway);
+    }
+}
