@@ -28,10 +28,11 @@ use crate::table::InFlight;
 pub(crate) struct Answer {
     worker: Rc<Worker>,
     incoming: Incoming,
+    /// Before the account, so that what is held is given back when the end is told.
+    state: State,
     account: Account,
     shape: Shape,
     is_events: bool,
-    state: State,
 }
 
 /// What a request holds while it is answered.
@@ -45,9 +46,9 @@ pub(super) struct Held {
 enum State {
     /// More is to come.
     Flowing(Held),
-    /// The client was told that it breaks off.
+    /// It breaks off, and a client of a stream was told.
     Told {
-        /// What it was told is on its way.
+        /// What it was sent is on its way.
         is_flushed: bool,
     },
     /// Nothing more will come.
@@ -92,7 +93,7 @@ impl Answer {
         match &mut self.state {
             State::Flowing(held) => {
                 if self.account.is_cancelled(cx) {
-                    return self.break_off(cancelled());
+                    return self.break_off(cancelled(), cx);
                 }
                 let mut piece = Pin::new(&mut self.incoming).poll_frame(cx);
                 if piece.is_pending() {
@@ -108,7 +109,7 @@ impl Answer {
                     }
                     Poll::Ready(Some(Err(error))) => {
                         let message = format!("the server broke off its answer: {error}");
-                        self.break_off(Refusal::new(Reason::UpstreamBroken, message))
+                        self.break_off(Refusal::new(Reason::UpstreamBroken, message), cx)
                     }
                     Poll::Ready(None) => {
                         self.finish();
@@ -151,13 +152,16 @@ impl Answer {
     }
 
     /// Lets go of the server at once, and tells the client.
-    fn break_off(&mut self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn break_off(
+        &mut self,
+        refusal: Refusal,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.account.broken(&refusal);
-        if !self.is_events {
-            self.state = State::Over;
-            return Poll::Ready(Some(Err(BrokenOff)));
-        }
         self.state = State::Told { is_flushed: false };
+        if !self.is_events {
+            return self.poll_frame(cx);
+        }
         let event = refusal.event(self.shape);
         let event = match self.account.tail.is_within_event() {
             true => Bytes::from([b"\n\n", &event[..]].concat()),

@@ -22,3 +22,6 @@ mod way;
 
 pub(crate) use pool::Pool;
 pub(crate) use request::answer;
+
+#[cfg(test)]
+mod tests;

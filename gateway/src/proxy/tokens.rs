@@ -7,7 +7,7 @@
 use memchr::memmem;
 
 /// Both objects have less than this, in bytes.
-const KEPT: usize = 1536;
+const KEPT: usize = 1024;
 
 /// The end of an answer.
 #[derive(Debug, Default)]

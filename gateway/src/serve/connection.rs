@@ -70,7 +70,9 @@ where
     let service = service_fn(move |request| {
         let worker = worker.clone();
         known.set(true);
-        async move { Ok::<_, Infallible>(proxy::answer(worker, peer, request).await) }
+        // A connection keeps the room of this future while the answer is streamed: so only a pointer.
+        let answering = Box::pin(proxy::answer(worker, peer, request));
+        async move { Ok::<_, Infallible>(answering.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
