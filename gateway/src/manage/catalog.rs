@@ -11,7 +11,7 @@ use magi_proto::v1;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::context::{Context, read};
+use super::context::{Context, read, soon};
 use super::input::{Json, Name};
 use super::problem::{Problem, ProblemDetails};
 use super::view::{self, Kind, Model, timestamp};
@@ -150,9 +150,10 @@ pub(super) async fn list(
     State(context): State<Context>,
     Extension(caller): Extension<Caller>,
 ) -> axum::Json<Catalog> {
-    let registry = super::models::fetch(&context, v1::ModelTier::Unspecified).await;
-    // Without magid the servers are known still.
-    let registry = registry.map_or_else(|_| Vec::new(), |answer| answer.models);
+    let registry = match caller.may_read() {
+        true => registry(&context).await,
+        false => Vec::new(),
+    };
     axum::Json(catalog(&context.table.load(), registry, &caller))
 }
 
@@ -237,12 +238,18 @@ pub(super) async fn create(
     ))
 }
 
-/// What `caller` may use, and what the registry knows if he may look at it.
+/// What the registry knows. Without magid the servers are known still.
+async fn registry(context: &Context) -> Vec<v1::Model> {
+    let request = soon(v1::ListModelsRequest::default());
+    let answer = context.models().list_models(request).await;
+    answer.map_or_else(|_| Vec::new(), |answer| answer.into_inner().models)
+}
+
+/// What `caller` may use, and what the registry knows, which is told only to those who may look at it.
 fn catalog(table: &Table, registry: Vec<v1::Model>, caller: &Caller) -> Catalog {
     let servers = table.servers.values();
     let servers = servers.filter(|server| caller.may_use(server) || caller.may_read());
-    let registry = registry.into_iter().filter(|_| caller.may_read());
-    let mut models: Vec<Record> = registry.map(Record::known).collect();
+    let mut models: Vec<Record> = registry.into_iter().map(Record::known).collect();
     let mut data = Vec::new();
     for server in servers {
         let route = &server.route;

@@ -42,6 +42,7 @@ pub fn router(context: Context) -> Router {
     Router::new()
         .route("/", get(status::root))
         .route("/health", get(status::health))
+        .route("/v1/health", get(status::health))
         .route("/health/ready", get(status::readiness))
         .route("/v1/models", get(catalog::list))
         .route("/v1/models/{*id}", get(catalog::get))
