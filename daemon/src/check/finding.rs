@@ -32,6 +32,8 @@ pub enum Check {
     Folders,
     /// Secrets are nobody else's.
     Secrets,
+    /// Nobody gets by the gateway's keys.
+    Keys,
     /// No variable stands in the way.
     Environment,
     /// Processes can be held and told apart.
@@ -100,6 +102,7 @@ impl Check {
             Self::Descriptors => "descriptors",
             Self::Folders => "folders",
             Self::Secrets => "secrets",
+            Self::Keys => "keys",
             Self::Environment => "environment",
             Self::Processes => "processes",
             Self::Backups => "backups",
@@ -120,6 +123,7 @@ impl Check {
             | Self::Descriptors
             | Self::Folders
             | Self::Secrets
+            | Self::Keys
             | Self::Environment
             | Self::Processes
             | Self::Backups

@@ -17,6 +17,7 @@ mod facts;
 mod finding;
 mod flags;
 mod folders;
+mod keys;
 pub mod live;
 mod machine;
 mod models;
@@ -44,7 +45,7 @@ const LIMIT: Duration = Duration::from_secs(9);
 type Judge = fn(&Facts) -> Vec<Finding>;
 
 /// Every check, in the order of the report.
-const CHECKS: [(Check, Judge); 16] = [
+const CHECKS: [(Check, Judge); 17] = [
     (Check::Syntax, syntax::syntax),
     (Check::Models, models::models),
     (Check::Ports, ports::ports),
@@ -58,6 +59,7 @@ const CHECKS: [(Check, Judge); 16] = [
     (Check::Descriptors, machine::descriptors),
     (Check::Folders, folders::folders),
     (Check::Secrets, folders::secrets),
+    (Check::Keys, keys::keys),
     (Check::Environment, machine::environment),
     (Check::Processes, machine::processes),
     (Check::Backups, backups::backups),

@@ -18,6 +18,7 @@ const MOST_PROFILES: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum File {
     Daemon(PathBuf),
+    Gateway(PathBuf),
     Profile { name: String, path: PathBuf },
 }
 
@@ -40,22 +41,32 @@ pub(super) fn syntax(facts: &Facts) -> Vec<Finding> {
 }
 
 fn told_files(files: &[File]) -> String {
-    let is_daemon = |file: &&File| matches!(file, File::Daemon(_));
-    let profiles = files.iter().filter(|file| !is_daemon(file)).count();
-    match files.iter().find(is_daemon) {
-        Some(File::Daemon(path)) if profiles > 0 => {
-            format!("{} and {}", path.display(), count(profiles, "profile"))
+    let mut told = Vec::new();
+    let mut profiles = 0;
+    for file in files {
+        match file {
+            File::Daemon(path) | File::Gateway(path) => told.push(path.display().to_string()),
+            File::Profile { .. } => profiles += 1,
         }
-        Some(File::Daemon(path)) => path.display().to_string(),
-        Some(File::Profile { .. }) | None => count(profiles, "profile"),
     }
+    if profiles > 0 || told.is_empty() {
+        told.push(count(profiles, "profile"));
+    }
+    told.join(" and ")
 }
 
 fn all_files(facts: &Facts) -> Vec<File> {
     let profiles = profiles_in(&facts.daemon.profiles_dir).into_iter();
     let daemon = File::Daemon(facts.locations.config_file.clone());
     let profiles = profiles.map(|(name, path)| File::Profile { name, path });
-    [daemon].into_iter().chain(profiles).collect()
+    let gateway = facts.locations.gateway_file();
+    // Not everybody has a gateway, and what is told of files that are there tells of this one.
+    let gateway = gateway.exists().then_some(File::Gateway(gateway));
+    [daemon]
+        .into_iter()
+        .chain(gateway)
+        .chain(profiles)
+        .collect()
 }
 
 /// The profiles in a folder, by name.
@@ -77,7 +88,7 @@ fn named_files(facts: &Facts) -> Vec<File> {
     facts.subject.files.iter().map(file).collect()
 }
 
-/// A profile's name, or a path; what is called as magid.toml is called is read as one.
+/// A profile's name, or a path; what is called as magid.toml or gateway.toml is called is read as one.
 fn named_file(word: &str, facts: &Facts) -> File {
     let path = Path::new(word);
     let is_name = !word.contains('/') && path.extension() != Some(OsStr::new("toml"));
@@ -92,6 +103,9 @@ fn named_file(word: &str, facts: &Facts) -> File {
     if path == *config_file || path.file_name() == Some(OsStr::new("magid.toml")) {
         return File::Daemon(path);
     }
+    if path.file_name() == Some(OsStr::new("gateway.toml")) {
+        return File::Gateway(path);
+    }
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     File::Profile {
         name: name.into_owned(),
@@ -101,7 +115,7 @@ fn named_file(word: &str, facts: &Facts) -> File {
 
 /// `must_exist`: somebody named it. Else a missing file is the defaults.
 fn check(file: &File, must_exist: bool, facts: &Facts) -> Vec<Finding> {
-    let (File::Daemon(path) | File::Profile { path, .. }) = file;
+    let (File::Daemon(path) | File::Gateway(path) | File::Profile { path, .. }) = file;
     let read = match source(path) {
         Ok(read) => read,
         Err(error) => {
@@ -119,6 +133,10 @@ fn check(file: &File, must_exist: bool, facts: &Facts) -> Vec<Finding> {
     let outcome = match (file, &read) {
         (File::Daemon(_), read) => {
             config::parse_daemon(read.as_ref(), &facts.environment, &facts.locations)
+                .map(|parsed| parsed.warnings)
+        }
+        (File::Gateway(_), read) => {
+            config::parse_gateway(read.as_ref(), &facts.environment, &facts.locations)
                 .map(|parsed| parsed.warnings)
         }
         (File::Profile { name, .. }, Some(source)) => {
@@ -212,6 +230,19 @@ mod tests {
         assert!(place.file.ends_with("b.toml"));
         assert_eq!((place.line, place.column), (Some(1), Some(1)));
         assert!(!findings[0].help.is_empty());
+    }
+
+    #[test]
+    fn gateway_toml_is_read_where_there_is_one() {
+        let (dir, mut facts) = facts_of("", &[]);
+        assert_eq!(syntax(&facts)[0].level, Level::Ok);
+        let file = dir.path().join("gateway.toml");
+        std::fs::write(&file, "listen = [\"0.0.0.0:1\"]\n").unwrap();
+        let found = &syntax(&facts)[0];
+        assert_eq!(found.level, Level::Error);
+        assert_eq!(found.place.as_ref().unwrap().column, Some(11));
+        facts.subject.files = vec!["gateway.toml".to_owned()];
+        assert_eq!(syntax(&facts)[0].level, Level::Error);
     }
 
     #[test]
