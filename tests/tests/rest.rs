@@ -2,9 +2,12 @@
 #![allow(missing_docs)]
 
 use magi_proto::v1::ServerState;
-use magi_tests::harness::{Answer, Call, Chat, Fleet, Gateway, Reply, Server, chat_with};
+use magi_tests::harness::{
+    Answer, Call, Chat, DEADLINE, Fleet, Gateway, Reply, Server, chat_with, llama_server,
+};
 use magi_tests::model::tiny_model;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// These servers with a gateway.
 async fn fleet(servers: &[Server]) -> (Fleet, Gateway) {
@@ -26,6 +29,9 @@ async fn models() -> (Fleet, Gateway) {
     fleet.set("active_profile", "builtin");
     fleet.start().await;
     let gateway = Gateway::start(&fleet).await;
+    // The routes come to it when magid has them.
+    let routed = async { while get(&gateway, "/v1/models").await.json()["data"][1].is_null() {} };
+    timeout(DEADLINE, routed).await.expect("it is told of them");
     (fleet, gateway)
 }
 
@@ -482,6 +488,30 @@ async fn a_scrape_tells_what_happened_and_wakes_nobody() {
         (&sleeper["state"], &sleeper["incarnation"]),
         (&json!("stopped"), &Value::Null)
     );
+}
+
+#[tokio::test]
+async fn what_llama_server_counts_is_told_under_its_name() {
+    let Some(program) = llama_server() else {
+        return;
+    };
+    let real = |name| Server::real(name, &program).set("ctx_size", 512);
+    let (mut fleet, gateway) = fleet(&[real("alpha"), real("unused")]).await;
+    fleet.all_ready(2).await;
+    chat_with(&gateway.url(), "alpha").await.unwrap();
+    let scrape = get(&gateway, "/metrics").await.expect(200).text;
+    let told = |name: &str| {
+        let start = format!("{name}{{server=\"alpha\",");
+        let line = scrape.lines().find(|line| line.starts_with(&start));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("there is no {name}: {scrape}"))
+    };
+    let counted: f64 = told("llamacpp:tokens_predicted_total");
+    assert!(counted > 0.0);
+    assert_eq!(counted, told("magi_tokens_total"));
+    assert!(scrape.contains("# TYPE llamacpp:tokens_predicted counter"));
+    // Nobody asked it for anything, so neither does a scrape.
+    assert!(!scrape.contains("llamacpp:tokens_predicted_total{server=\"unused\""));
 }
 
 #[tokio::test]
