@@ -23,11 +23,13 @@
 //! | [`supervisor::room`] | who was told to make room, and has not answered | who wants room, the board, what is in flight, the ledger's changes | evictions to the fleet, how far it is with the room for whom |
 //! | [`supervisor::ports`] | which server has which port | takes and releases | ports |
 //! | [`supervisor::stopped`] | the file of the servers an operator stopped | the newest set | — |
+//! | [`supervisor::former`] | the file of the gateways that are attached | who attaches and leaves | — |
 //! | [`registry`] | what is known of models, and its file | file hints, rescans, what users say of models | a snapshot of the models |
 //! | [`memory`] | the ledger, its budget, and what is known of needs, with its file | reservations and releases, what servers were seen to use, `[memory]`, a look at the machine each minute | grants and shortages |
 //! | [`process::Scanner`] | looking at all processes | requests for a look | one picture for all who asked |
 //! | [`process::reaper`] | orphans that reparented to us | SIGCHLD | — |
-//! | [`api`] | the socket | requests of `magi.v1` | asks to the owners above |
+//! | [`api`] | the sockets | requests of `magi.v1` | asks to the owners above, routes and drains to gateways |
+//! | [`daemon`], with `--gateway` | the gateway that is a child | its end | its next start |
 //!
 //! The ledger of [`memory`] is no task but a lock that nothing waits under; its module says why.
 //!
