@@ -140,7 +140,7 @@ mod tests {
             if let Some(seat) = self.beside {
                 board.publish(testing::row(seat, 2));
             }
-            let gateways = Gateways::new(board.clone());
+            let gateways = Gateways::new(board.clone(), Default::default());
             let attachment = gateways.attach(Gateway {
                 id: String::new(),
                 version: String::new(),
