@@ -3,10 +3,71 @@
 //! Each function takes any bytes and panics if a promise is broken. `fuzz/` has libFuzzer make them up
 //! (`cargo xtask fuzz`); the tests make up a bounded number of them.
 
+use std::sync::LazyLock;
+
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use magid::config::{GatewayConfig, Key, KeyHash, Scope};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::access::{Access, Entry};
 use crate::body::{self, BodyError};
+
+/// The only key there is.
+const KEY: &str = "magi_key";
+
+static ACCESS: LazyLock<Access> = LazyLock::new(|| {
+    Access::new(&GatewayConfig {
+        keys: vec![Key {
+            name: "key".to_owned(),
+            hash: KeyHash::of(KEY),
+            scopes: vec![Scope::Inference],
+            models: Vec::new(),
+        }],
+        ..GatewayConfig::default()
+    })
+});
+
+/// A head gets past keys with the key only, past `Host` under a name that is nobody else's, and past
+/// `Origin` from the gateway's own pages. The lines are the path, `Host`, `Origin` and `Authorization`.
+pub fn request_head(data: &[u8]) {
+    let mut lines = data.split(|&byte| byte == b'\n');
+    let Some(uri) = lines.next().and_then(|line| Uri::try_from(line).ok()) else {
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    for (name, line) in [HOST, ORIGIN, AUTHORIZATION].into_iter().zip(lines) {
+        if let (false, Ok(value)) = (line.is_empty(), HeaderValue::from_bytes(line)) {
+            headers.insert(name, value);
+        }
+    }
+    let admission = ACCESS.admit(&Method::POST, &uri, &headers);
+    let Ok(entry) = admission.entry else {
+        return;
+    };
+    let Entry::Caller(caller) = entry else {
+        panic!("it is no preflight");
+    };
+    assert_eq!(caller.name(), "key");
+    let text = |name| headers.get(name).map(HeaderValue::as_bytes);
+    let sent = text(AUTHORIZATION).expect("there is no other place for the key");
+    assert!(sent.ends_with(KEY.as_bytes()) || sent.trim_ascii().ends_with(KEY.as_bytes()));
+    if let Some(host) = text(HOST) {
+        let host = String::from_utf8(host.to_ascii_lowercase()).expect("names are ASCII");
+        assert!(
+            host.contains("localhost") || host.contains(|c: char| c.is_ascii_digit() || c == ':')
+        );
+    }
+    if let Some(origin) = text(ORIGIN) {
+        let host = text(HOST).expect("without a name no origin is the gateway's own");
+        assert!(
+            origin
+                .to_ascii_lowercase()
+                .ends_with(&host.to_ascii_lowercase())
+        );
+    }
+}
 
 /// A body asks for the same as it does for `serde_json`, or is refused.
 pub fn request_body(data: &[u8]) {
@@ -127,12 +188,47 @@ mod tests {
         ]
     }
 
+    fn head() -> impl Strategy<Value = String> {
+        let path =
+            prop::sample::select(&["/v1/messages", "/api/x", "http://evil.example/x", "/health"]);
+        let host = prop::sample::select(&[
+            "localhost:8000",
+            "127.0.0.1",
+            "[::1]:1",
+            "evil.example",
+            "",
+            "[::1",
+        ]);
+        let origin =
+            prop::sample::select(&["", "http://localhost:8000", "null", "https://evil.example"]);
+        let key = prop::sample::select(&[
+            "Bearer magi_key",
+            "bearer  magi_key ",
+            "magi_key",
+            "Bearer magi",
+            "Bearer ",
+        ]);
+        let head = (path, host, origin, key);
+        (head, "[ -~]{0,3}", any::<prop::sample::Index>()).prop_map(
+            |((path, host, origin, key), more, at)| {
+                let mut head = format!("{path}\n{host}\n{origin}\n{key}");
+                head.insert_str(at.index(head.len() + 1), &more);
+                head
+            },
+        )
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..Default::default() })]
 
         #[test]
         fn a_body_is_read_as_others_read_it(body in body()) {
             super::request_body(body.as_bytes());
+        }
+
+        #[test]
+        fn nothing_gets_past_without_the_key(head in head()) {
+            super::request_head(head.as_bytes());
         }
     }
 }

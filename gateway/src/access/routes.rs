@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use crate::proxy::INFERENCE;
+
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
@@ -38,26 +40,7 @@ const ROUTES: &[(With, &str, Needs)] = &[
     (With::Get, "/docs/*", Needs::Nothing),
     (With::Get, "/openapi.json", Needs::Nothing),
 
-    (With::Post, "/v1/chat/completions", Needs::Inference),
-    (With::Post, "/v1/completions", Needs::Inference),
-    (With::Post, "/v1/responses", Needs::Inference),
-    (With::Post, "/v1/embeddings", Needs::Inference),
-    (With::Post, "/v1/rerank", Needs::Inference),
-    (With::Post, "/v1/reranking", Needs::Inference),
-    (With::Post, "/v1/messages", Needs::Inference),
-    (With::Post, "/v1/messages/count_tokens", Needs::Inference),
-    (With::Post, "/chat/completions", Needs::Inference),
-    (With::Post, "/completions", Needs::Inference),
-    (With::Post, "/completion", Needs::Inference),
-    (With::Post, "/responses", Needs::Inference),
-    (With::Post, "/embeddings", Needs::Inference),
-    (With::Post, "/embedding", Needs::Inference),
-    (With::Post, "/rerank", Needs::Inference),
-    (With::Post, "/reranking", Needs::Inference),
-    (With::Post, "/infill", Needs::Inference),
-    (With::Post, "/tokenize", Needs::Inference),
-    (With::Post, "/detokenize", Needs::Inference),
-    (With::Post, "/apply-template", Needs::Inference),
+    // Beside these, what is for a model: see `INFERENCE`.
     (With::Get, "/props", Needs::Inference),
     (With::Any, "/upstream/*", Needs::Inference),
 
@@ -82,6 +65,9 @@ pub fn needs(method: &Method, path: &str) -> Option<Needs> {
         "" => "/",
         trimmed => trimmed,
     };
+    if *method == Method::POST && INFERENCE.contains(&path) {
+        return Some(Needs::Inference);
+    }
     let fits = |with: With, pattern: &str| with.fits(method) && is_like(path, pattern);
     let mut routes = ROUTES.iter();
     routes
@@ -141,7 +127,10 @@ mod tests {
 
     #[test]
     fn the_data_path_takes_inference_also_with_a_slash_at_its_end() {
-        for path in ["/v1/chat/completions", "/v1/messages/", "/upstream/a/slots"] {
+        for path in INFERENCE
+            .iter()
+            .chain(&["/v1/messages/", "/upstream/a/slots"])
+        {
             assert_eq!(needs(&Method::POST, path), Some(Needs::Inference));
         }
         assert_eq!(needs(&Method::GET, "/upstream/a/"), Some(Needs::Inference));

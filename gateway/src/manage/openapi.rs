@@ -246,6 +246,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::access::needs;
     use crate::manage::tests::router;
 
     #[test]
@@ -284,6 +285,17 @@ mod tests {
                     let body = String::from_utf8_lossy(&body).into_owned();
                     assert!(!body.contains("no-such-path"), "{method} {path}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_path_that_is_described_has_a_scope() {
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for method in operations.as_object().unwrap().keys() {
+                let method = method.to_uppercase().parse().unwrap();
+                assert!(needs(&method, path).is_some(), "{method} {path}");
             }
         }
     }

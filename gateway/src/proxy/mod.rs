@@ -22,6 +22,7 @@ mod way;
 
 pub(crate) use pool::Pool;
 pub(crate) use request::answer;
+pub(crate) use way::INFERENCE;
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ pub(super) enum Way {
 
 /// What llama-server answers to with a model: all are computed from the request alone, so that a request
 /// may be sent again if there was no answer.
-const INFERENCE: [&str; 22] = [
+pub(crate) const INFERENCE: [&str; 22] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",
