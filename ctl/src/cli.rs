@@ -82,7 +82,7 @@ pub(crate) enum Command {
     /// Starts servers, and waits until they are ready or failed
     Start(ChangeArgs),
     /// Stops servers, and waits until they are gone
-    Stop(ChangeArgs),
+    Stop(StopArgs),
     /// Replaces running servers by new processes, and starts the others
     Restart(ChangeArgs),
     /// Has a server ready, and asks it or talks to it
@@ -140,6 +140,16 @@ pub(crate) struct ChangeArgs {
     pub(crate) expected: ExpectedArgs,
 }
 
+/// Which servers to stop, and how.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+    /// Refuse requests for them too, until they are started
+    #[arg(long)]
+    pub(crate) hold: bool,
+}
+
 /// What a command takes for granted.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct ExpectedArgs {
@@ -184,6 +194,7 @@ mod tests {
             "start alpha beta",
             "start --all --no-wait",
             "stop alpha --timeout 90s",
+            "stop --all --hold",
             "restart --all --timeout 2m",
             "run alpha",
             "run alpha hi -n 8 --system short --timeout 2m",
@@ -299,7 +310,7 @@ mod tests {
             );
         }
         assert_eq!(
-            parse("stop --hold alpha").unwrap_err(),
+            parse("start --hold alpha").unwrap_err(),
             ErrorKind::UnknownArgument
         );
     }

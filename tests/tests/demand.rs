@@ -208,3 +208,51 @@ async fn clients_that_go_to_its_port_keep_a_server_from_being_idle() {
     assert_eq!((&*stopped.reason, stopped.incarnation), ("idle", Some(1)));
     assert!(began.elapsed() > Duration::from_secs(6));
 }
+
+#[tokio::test]
+async fn what_is_held_refuses_requests_over_a_restart_until_it_is_started() {
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::faulty("alpha")]);
+    fleet.start().await;
+    fleet.ready("alpha").await;
+    let hold = ["stop", "--hold", "alpha"];
+    fleet.magictl(&hold).await.expect_code(0);
+    // A further stop asks for less.
+    fleet.magictl(&["stop", "alpha"]).await.expect_code(0);
+    for is_another_magid in [false, true] {
+        if is_another_magid {
+            fleet.terminate().await;
+            fleet.start().await;
+        }
+        let alpha = fleet.state("alpha", ServerState::Stopped).await;
+        assert!(alpha.held, "{alpha:?}");
+        assert_eq!(alpha.reason, "held");
+        let refused = ensure(&fleet, "alpha").await.unwrap_err();
+        assert_eq!(
+            reason(&refused),
+            (Code::FailedPrecondition, "held".to_owned())
+        );
+    }
+    fleet.magictl(&["start", "alpha"]).await.expect_code(0);
+    let alpha = fleet.ready("alpha").await;
+    assert!(!alpha.held);
+    ensure(&fleet, "alpha").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_activated_profile_lets_go_of_what_is_held() {
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::faulty("alpha"), on_demand("beta")]);
+    fleet.start().await;
+    fleet.ready("alpha").await;
+    let hold = ["stop", "--hold", "--all"];
+    fleet.magictl(&hold).await.expect_code(0);
+    assert!(fleet.state("beta", ServerState::Stopped).await.held);
+    let activate = ["profiles", "activate", "test"];
+    fleet.magictl(&activate).await.expect_code(0);
+    assert!(!fleet.ready("alpha").await.held);
+    fleet
+        .wait_for("beta", "is not held", |beta| !beta.held)
+        .await;
+    ensure(&fleet, "beta").await.unwrap();
+}

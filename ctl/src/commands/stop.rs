@@ -1,9 +1,9 @@
-//! `magictl stop SERVER… | --all`.
+//! `magictl stop SERVER… | --all [--hold]`.
 
 use magi_proto::v1::StopServersRequest;
 
 use super::change;
-use crate::cli::ChangeArgs;
+use crate::cli::StopArgs;
 use crate::client::{Client, with_timeout};
 use crate::failure::{ExitStatus, Failure};
 use crate::output::Output;
@@ -12,14 +12,14 @@ use crate::view::State;
 /// Asks for it, and waits until each of the servers is stopped or failed.
 pub(crate) async fn run(
     client: &Client,
-    args: ChangeArgs,
+    StopArgs { change: args, hold }: StopArgs,
     output: Output,
 ) -> Result<ExitStatus, Failure> {
     let request = StopServersRequest {
         names: args.servers.clone(),
         all: args.all,
         wait: !args.wait.no_wait,
-        hold: false,
+        hold,
         expected_generation: args.expected.generation,
     };
     let mut servers = client.servers();

@@ -67,6 +67,7 @@ pub(super) fn server(row: &Row) -> v1::Server {
         model_id: definition.launch.model.id.clone(),
         model_path: model.ok().map(|path| path.display().to_string()),
         notes: row.notes.clone(),
+        held: row.is_held,
         ..v1::Server::default()
     }
 }

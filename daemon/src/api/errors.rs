@@ -44,6 +44,7 @@ pub(super) fn demand(error: DemandError) -> Status {
     let message = error.to_string();
     match error {
         DemandError::Ask(error) => ask(error),
+        DemandError::Held { .. } => status(Code::FailedPrecondition, "held", message),
         DemandError::Stopped { reason, .. } => status(Code::Unavailable, reason.code(), message),
         DemandError::Failed {
             class: class @ ExitClass::DoesNotFit,

@@ -89,7 +89,7 @@ fn route(row: &Row, models: &Snapshot) -> v1::Route {
         incarnation: row.incarnation,
         endpoint: endpoint.map(|endpoint| format!("http://{endpoint}")),
         api_key: serves.then(|| key_of(row)).flatten(),
-        held: false,
+        held: row.is_held,
         max_in_flight: traffic.max_in_flight.unwrap_or_else(|| model_use.slots()),
         max_queue: traffic.max_queue,
         max_wait: Some(convert::duration(traffic.max_wait)),

@@ -129,9 +129,13 @@ impl ServerService for Api {
         peer::log(&request, "a stop");
         let request = request.into_inner();
         let selector = selector(request.names, request.all)?;
+        let stop = match request.hold {
+            true => Ask::Hold,
+            false => Ask::Stop,
+        };
         let servers = self
             .ask(
-                Ask::Stop,
+                stop,
                 selector,
                 &Terms {
                     wait: request.wait,

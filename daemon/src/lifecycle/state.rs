@@ -44,6 +44,8 @@ pub enum Desired {
 pub enum StopReason {
     /// An operator asked for it; this is remembered.
     Requested,
+    /// An operator asked for it, and for requests to be refused until a start; this is remembered.
+    Held,
     /// The profile says `autostart = false`, and nobody asked for it yet.
     NotAutostarted,
     /// It is no longer defined.
@@ -66,6 +68,7 @@ impl StopReason {
         match self {
             Self::Idle | Self::Evicted => true,
             Self::Requested
+            | Self::Held
             | Self::NotAutostarted
             | Self::Removed
             | Self::Shutdown

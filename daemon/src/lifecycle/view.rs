@@ -63,6 +63,7 @@ impl StopReason {
     pub fn code(self) -> &'static str {
         match self {
             Self::Requested => "requested",
+            Self::Held => "held",
             Self::NotAutostarted => "not-autostarted",
             Self::Removed => "removed",
             Self::Shutdown => "shutdown",

@@ -42,6 +42,8 @@ pub struct Row {
     pub restarts: u32,
     /// Whether what there is of it is on its way out, and nothing follows it.
     pub is_leaving: bool,
+    /// Whether requests for it are refused, since an operator holds it stopped.
+    pub is_held: bool,
     /// When its incarnation got ready.
     pub ready_since: Option<Timestamp>,
     /// When the next automatic try is due.
@@ -212,6 +214,7 @@ pub(crate) mod testing {
             api_key: None,
             restarts: 0,
             is_leaving: false,
+            is_held: false,
             ready_since: None,
             next_try: None,
             last_exit: None,

@@ -323,6 +323,7 @@ fn judge_view(state: &State) -> Result<(), Law> {
     let view = state.view();
     let stopped = [
         "requested",
+        "held",
         "not-autostarted",
         "removed",
         "shutdown",

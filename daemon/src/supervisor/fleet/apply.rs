@@ -14,6 +14,7 @@ use crate::plan::{self, Current, Definition, Difference, Method, Step, StepActio
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::{Numbers, Seat};
 use crate::supervisor::server::{self, Command, Place};
+use crate::supervisor::stopped::Stop;
 
 impl Fleet {
     pub(super) fn apply(
@@ -42,7 +43,7 @@ impl Fleet {
             });
         }
         if stops == Stops::Forgotten {
-            self.stopped.retain(|name| !definitions.contains_key(name));
+            self.forget_stops(&definitions);
         }
         self.reserve_ports(&definitions);
         self.reserve_for_survivors(&definitions);
@@ -105,13 +106,13 @@ impl Fleet {
                 let current = Current {
                     definition: &member.definition,
                     wanted: self.is_wanted(name, member),
-                    held_back: self.stopped.contains(name),
+                    held_back: self.stopped.contains_key(name),
                     port: self.port_of(name),
                 };
                 (name.clone(), current)
             })
             .collect();
-        let remembered = |name: &ServerName| self.stopped.contains(name);
+        let remembered = |name: &ServerName| self.stopped.contains_key(name);
         let mut steps = plan::plan(&current, definitions, remembered);
         for step in &mut steps {
             let definition = definitions.get(&step.server);
@@ -135,10 +136,22 @@ impl Fleet {
                 StepAction::Keep | StepAction::Live | StepAction::Define => true,
                 StepAction::Replace | StepAction::Start | StepAction::Stop => false,
             };
-            if rests && self.stopped.contains(&step.server) && starts(&step.server) {
+            if rests && self.stopped.contains_key(&step.server) && starts(&step.server) {
                 step.action = StepAction::Start;
                 let why = "an operator stopped it; its profile is activated";
                 step.reasons.push(why.to_owned());
+            }
+        }
+    }
+
+    /// Forgets what operators stopped. What was held, and is not started now, takes requests again.
+    fn forget_stops(&mut self, definitions: &BTreeMap<ServerName, Definition>) {
+        for name in definitions.keys() {
+            if self.stopped.remove(name) == Some(Stop::Held)
+                && let Some(member) = self.members.get(name)
+            {
+                let stop = Event::Stop(StopReason::NotAutostarted);
+                tell(member, Command::Ask(stop, None));
             }
         }
     }
@@ -266,12 +279,9 @@ impl Fleet {
             wanted: false,
             removed: None,
         };
-        if self.stopped.contains(&name) {
+        if let Some(stop) = self.stopped.get(&name) {
             // So that its state says who stopped it.
-            tell(
-                &member,
-                Command::Ask(Event::Stop(StopReason::Requested), None),
-            );
+            tell(&member, Command::Ask(Event::Stop(stop.reason()), None));
         }
         self.members.insert(name, member);
     }

@@ -60,7 +60,7 @@ impl Fleet {
         let member = member.filter(|member| member.removed.is_none());
         let now = Before {
             wanted: member.is_some_and(|member| member.wanted),
-            stopped: self.stopped.contains(name),
+            stopped: self.stopped.get(name).copied(),
         };
         self.before.entry(name.clone()).or_insert(now);
     }
@@ -69,8 +69,8 @@ impl Fleet {
     /// an operator stopped and the change removed is stopped by the operator again.
     pub(super) fn want_as_before(&mut self) {
         for (name, before) in &self.before {
-            if before.stopped {
-                self.stopped.insert(name.clone());
+            if let Some(stop) = before.stopped {
+                self.stopped.insert(name.clone(), stop);
             }
             if let Some(member) = self.members.get_mut(name)
                 && member.wanted

@@ -9,6 +9,7 @@ use super::{AskError, FleetHandle, Request};
 use crate::lifecycle::{ExitClass, StopReason};
 use crate::name::ServerName;
 use crate::supervisor::server::{Command, NotReady, Serving};
+use crate::supervisor::stopped::Stop;
 
 /// How often a server may move to another seat while one request waits for it.
 const SEATS: u32 = 8;
@@ -19,6 +20,14 @@ pub enum DemandError {
     /// It was not even asked.
     #[error(transparent)]
     Ask(#[from] AskError),
+    /// An operator stopped it, and has not let go of it.
+    #[error(
+        "cannot start {server}: an operator holds it stopped; `magictl start {server}` lets go of it"
+    )]
+    Held {
+        /// The server.
+        server: ServerName,
+    },
     /// It was stopped while the request waited.
     #[error("cannot get {server} ready: it was stopped meanwhile ({})", .reason.code())]
     Stopped {
@@ -85,6 +94,7 @@ fn busy(what: impl ToString) -> AskError {
 fn not_ready(server: ServerName, why: NotReady) -> DemandError {
     match why {
         NotReady::TooMany => busy(server).into(),
+        NotReady::Stopped(StopReason::Held) => DemandError::Held { server },
         NotReady::Stopped(reason) => DemandError::Stopped { server, reason },
         NotReady::Failed { exit, retry_in } => DemandError::Failed {
             server,
@@ -97,14 +107,20 @@ fn not_ready(server: ServerName, why: NotReady) -> DemandError {
 }
 
 impl Fleet {
-    /// Has a server run because a request wants it. That an operator stopped it is forgotten.
-    pub(super) fn demand(&mut self, name: &str) -> Result<(ServerName, Answer), AskError> {
+    /// Has a server run because a request wants it. That an operator stopped it is forgotten, unless it
+    /// is held.
+    pub(super) fn demand(&mut self, name: &str) -> Result<(ServerName, Answer), DemandError> {
         self.check_open()?;
         let server = self.resolve_model(name)?;
         self.check_room([&server])?;
         let (answer, answered) = oneshot::channel();
-        if self.stopped.remove(&server) {
-            self.stopped_file.remember(self.stopped.clone());
+        match self.stopped.get(&server) {
+            Some(Stop::Held) => return Err(DemandError::Held { server }),
+            Some(Stop::Plain) => {
+                self.stopped.remove(&server);
+                self.stopped_file.remember(self.stopped.clone());
+            }
+            None => {}
         }
         self.before.remove(&server);
         if let Some(member) = self.members.get_mut(&server) {

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::record::Record;
 use super::seat::Seat;
 use super::server::{Explanation, Survivor};
+use super::stopped::StoppedServers;
 use crate::lifecycle::LastExit;
 use crate::name::ServerName;
 use crate::plan::{Definition, Step};
@@ -34,6 +35,8 @@ pub enum Ask {
     Start,
     /// To stop.
     Stop,
+    /// To stop, and to refuse requests until a start.
+    Hold,
     /// To run as a new incarnation.
     Restart,
 }
@@ -181,7 +184,7 @@ enum Request {
     ),
     Demand(
         String,
-        oneshot::Sender<Result<(ServerName, demand::Answer), AskError>>,
+        oneshot::Sender<Result<(ServerName, demand::Answer), DemandError>>,
     ),
     Conclude {
         may_veto: bool,
@@ -325,5 +328,5 @@ pub struct Inheritance {
     /// What still runs, by seat.
     pub survivors: BTreeMap<Seat, Survivor>,
     /// The servers that an operator stopped.
-    pub stopped: BTreeSet<ServerName>,
+    pub stopped: StoppedServers,
 }

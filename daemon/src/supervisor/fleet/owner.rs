@@ -16,7 +16,7 @@ use crate::supervisor::events::{Happening, Kind};
 use crate::supervisor::record::Record;
 use crate::supervisor::seat::{Numbers, Seat};
 use crate::supervisor::server::{Command, Explanation, ServerHandle, Survivor, account};
-use crate::supervisor::stopped::StoppedFile;
+use crate::supervisor::stopped::{Stop, StoppedFile, StoppedServers};
 
 /// What a shutdown may take beyond the longest drain and stop, before it gets impatient.
 const SHUTDOWN_SLACK: Duration = Duration::from_secs(1);
@@ -69,8 +69,8 @@ pub(super) enum Expectation {
 pub(super) struct Before {
     /// Whether it should run.
     pub(super) wanted: bool,
-    /// Whether an operator stopped it.
-    pub(super) stopped: bool,
+    /// How an operator stopped it, if one did.
+    pub(super) stopped: Option<Stop>,
 }
 
 /// What [`super`] is a handle on. How configurations are applied is in `apply`.
@@ -87,7 +87,7 @@ pub(super) struct Fleet {
     pub(super) records: BTreeMap<Seat, Record>,
     pub(super) survivors: BTreeMap<Seat, Survivor>,
     /// Servers that an operator stopped, defined or not.
-    pub(super) stopped: BTreeSet<ServerName>,
+    pub(super) stopped: StoppedServers,
     pub(super) stopped_file: StoppedFile,
     pub(super) removals: u64,
     /// The generation that is in force.
@@ -237,19 +237,19 @@ impl Fleet {
         let (event, wanted) = match ask {
             Ask::Start => (Event::Start, true),
             Ask::Restart => (Event::Restart, true),
-            Ask::Stop => (Event::Stop(StopReason::Requested), false),
+            // What is held stays so: nobody has let go of it.
+            Ask::Stop => (self.note_stop(server, Stop::Plain), false),
+            Ask::Hold => (self.note_stop(server, Stop::Held), false),
         };
         if wanted {
             self.stopped.remove(server);
-        } else {
-            self.stopped.insert(server.clone());
         }
         // An operator's word is newer than what was wanted before the change.
         self.before.remove(server);
         match ask {
             Ask::Start => {}
             // What it would become is asked for anew, or not any more.
-            Ask::Stop | Ask::Restart => self.settle_for_drain_restart(server),
+            Ask::Stop | Ask::Hold | Ask::Restart => self.settle_for_drain_restart(server),
         }
         let (done, finished) = oneshot::channel();
         if let Some(member) = self.members.get_mut(server) {
@@ -257,6 +257,15 @@ impl Fleet {
             tell(member, Command::Ask(event, Some(done)));
         }
         finished
+    }
+
+    /// Takes note of an operator's stop.
+    fn note_stop(&mut self, server: &ServerName, stop: Stop) -> Event {
+        let noted = self.stopped.entry(server.clone()).or_insert(stop);
+        if stop == Stop::Held {
+            *noted = stop;
+        }
+        Event::Stop(noted.reason())
     }
 
     /// Room is made for a server that is asked for, but not by those that are asked for with it.

@@ -80,6 +80,7 @@ impl Server {
             }
             Phase::Stopped(
                 reason @ (StopReason::Requested
+                | StopReason::Held
                 | StopReason::NotAutostarted
                 | StopReason::Exited
                 | StopReason::Idle

@@ -39,7 +39,7 @@ impl Server {
             Desired::Running if self.state.on_demand => (true, "request"),
             Desired::Running if self.definition.autostart => (true, "profile"),
             Desired::Running => (true, "operator"),
-            Desired::Stopped(StopReason::Requested) => (false, "operator"),
+            Desired::Stopped(StopReason::Requested | StopReason::Held) => (false, "operator"),
             Desired::Stopped(StopReason::NotAutostarted) => (false, "not-autostarted"),
             Desired::Stopped(StopReason::Removed) => (false, "profile"),
             Desired::Stopped(StopReason::Shutdown) => (false, "shutdown"),

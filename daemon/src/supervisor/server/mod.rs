@@ -38,8 +38,8 @@ use super::seat::{Numbers, Seat};
 use crate::eviction::Want;
 use crate::files::Fingerprint;
 use crate::lifecycle::{
-    self, Action, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, PublicState, State,
-    StopReason, View,
+    self, Action, Desired, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, PublicState,
+    State, StopReason, View,
 };
 use crate::memory::{Budget, Reservation};
 use crate::moment::Moment;
@@ -678,6 +678,7 @@ impl Server {
             api_key: live.and_then(|incarnation| incarnation.api_key.clone()),
             restarts: self.state.history.restarts(),
             is_leaving: self.state.is_leaving(),
+            is_held: self.state.desired == Desired::Stopped(StopReason::Held),
             ready_since: published.ready_since,
             next_try: published
                 .view
