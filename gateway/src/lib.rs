@@ -10,12 +10,18 @@
 //! * [`table`]: the names of all servers, and the way to each.
 //! * [`refusal`]: what is answered if a request is not forwarded, in the shape its client knows.
 //!
+//! Shared by all threads, without a lock on the way of a request:
+//!
+//! * [`gateway`]: the newest table and settings, and the ways to those who keep them.
+//! * [`traffic`], [`queue`]: what goes on at each server, and whose turn it is.
+//!
 //! The tasks:
 //!
 //! | task | owns | takes in | emits |
 //! |---|---|---|---|
 //! | [`attach`] | the stream to magid | routes, drains | the [`table`], what is in flight, what was let go of |
 //! | [`configuration`] | gateway.toml | hints of files | what requests are judged by |
+//! | [`serve`], its acceptor | where the gateway listens | connections | each to the thread that has the fewest |
 //! | [`serve`], one for each core | its connections to clients and to servers | connections | answers |
 //!
 //! Each of [`serve`] has a thread and a runtime of its own, so that a request stays on one core from its

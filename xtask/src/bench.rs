@@ -22,6 +22,9 @@ enum What {
     Supervisor,
     /// What ten thousand models and a thousand servers cost; writes docs/models-cost.md
     Models,
+    /// What a request costs on its way through the gateway, beside nginx and llama.cpp's router; writes
+    /// docs/gateway-cost.md
+    Gateway,
 }
 
 /// What stands above the table of `docs/supervisor.md`.
@@ -67,6 +70,23 @@ The reader of llama.cpp's Python package keeps the whole header, every token of 
 llama-server's router lists names of files, and reads none of them before it serves one. Neither notices what changes.
 ";
 
+/// What stands above the tables of `docs/gateway-cost.md`.
+const GATEWAY: &str = "\
+# What the gateway costs
+
+Made by `cargo xtask bench gateway`: a released magi-gateway on one machine with two cores, which the clients, the servers
+and whatever is compared share. Each figure is the median of five rounds, made in turns: the gateway, its peer, the
+upstream alone. The fast upstream is an nginx that answers at once, without looking at the request; llama-server has a
+model that takes no time, and answers with one token.
+
+";
+
+/// What stands below them.
+const GATEWAY_NOTES: &str = "
+The gateway reads a whole body before it forwards it, since the model may be named at its end, and looks at each byte of
+it. nginx does neither.
+";
+
 /// Builds what is released, and measures it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     cargo::build_programs(&["--release"])?;
@@ -79,6 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             SUPERVISOR_NOTES,
         ),
         Some(What::Models) => page("models-cost", "bench-models", MODELS, MODELS_NOTES),
+        Some(What::Gateway) => page("gateway-cost", "bench-gateway", GATEWAY, GATEWAY_NOTES),
     }
 }
 

@@ -1,0 +1,115 @@
+//! Requests as fast as they are answered, made by wrk.
+
+use std::fs;
+use std::path::PathBuf;
+
+use magi_tests::harness::{Call, Fleet};
+use serde_json::json;
+use tokio::process::Command;
+
+use super::peers::Peer;
+
+/// One kind of request, so many at a time.
+pub(super) struct Load {
+    script: PathBuf,
+    connections: u32,
+}
+
+/// What was measured of one peer: the median of each.
+pub(super) struct Measured {
+    pub(super) peer: &'static str,
+    pub(super) per_second: f64,
+    /// In microseconds.
+    pub(super) p50: f64,
+    /// In microseconds.
+    pub(super) p99: f64,
+}
+
+/// How long one round takes.
+const ROUND: &str = "3s";
+
+impl Load {
+    /// Completions of one token by `model`, each with a body of so many bytes.
+    pub(super) fn new(fleet: &Fleet, model: &str, body: usize, connections: u32) -> Self {
+        let name = fleet.path(&format!("{model}-{body}"));
+        let text = request(model, body);
+        fs::write(&name, text).expect("the directory is writable");
+        let script = name.with_extension("lua");
+        let lua = format!(
+            r#"
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = io.open("{}"):read("*a")
+done = function(summary, latency)
+    local errors = summary.errors
+    local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+    local rate = summary.requests * 1000000 / summary.duration
+    print("RESULT " .. rate .. " " .. latency:percentile(50) .. " " .. latency:percentile(99)
+        .. " " .. failed)
+end
+"#,
+            name.display()
+        );
+        fs::write(&script, lua).expect("the directory is writable");
+        Self {
+            script,
+            connections,
+        }
+    }
+
+    /// Loads each of the peers in turn, again and again.
+    pub(super) async fn compare(&self, peers: &[&Peer], rounds: usize) -> Vec<Measured> {
+        let mut all: Vec<Vec<[f64; 3]>> = peers.iter().map(|_| Vec::new()).collect();
+        for _ in 0..rounds {
+            for (peer, results) in peers.iter().zip(&mut all) {
+                results.push(self.round(peer).await);
+            }
+        }
+        let measured = peers.iter().zip(&mut all).map(|(peer, results)| Measured {
+            peer: peer.name,
+            per_second: median(results, 0),
+            p50: median(results, 1),
+            p99: median(results, 2),
+        });
+        measured.collect()
+    }
+
+    async fn round(&self, peer: &Peer) -> [f64; 3] {
+        let output = Command::new("wrk")
+            .args(["-t", "1", "-d", ROUND, "-c"])
+            .arg(self.connections.to_string())
+            .arg("-s")
+            .arg(&self.script)
+            .arg(format!("{}/v1/completions", peer.url))
+            .output()
+            .await
+            .expect("wrk can be run");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let result = text.lines().find_map(|line| line.strip_prefix("RESULT "));
+        let result = result.unwrap_or_else(|| panic!("wrk does not tell: {text}"));
+        let numbers: Vec<f64> = result
+            .split_whitespace()
+            .map(|number| number.parse().expect("wrk tells numbers"))
+            .collect();
+        assert!(numbers[3] == 0.0, "{} failed requests: {text}", peer.name);
+        [numbers[0], numbers[1], numbers[2]]
+    }
+}
+
+/// Sends one body of so many MiB.
+pub(super) async fn post_mebibytes(url: &str, mebibytes: usize) {
+    let call = Call::text("/v1/completions", request("fast", mebibytes << 20));
+    let answer = call.answer(url).await.expect("it is answered");
+    assert!(answer.status.is_success(), "{}", answer.text);
+}
+
+fn request(model: &str, bytes: usize) -> String {
+    // What fills it is read by nobody, so that a server does not have to think about it.
+    let filling = "x".repeat(bytes.saturating_sub(70));
+    json!({ "model": model, "prompt": "hi", "max_tokens": 1, "user": filling }).to_string()
+}
+
+fn median(results: &mut [[f64; 3]], column: usize) -> f64 {
+    results.sort_by(|a, b| a[column].total_cmp(&b[column]));
+    results[results.len() / 2][column]
+}

@@ -1,0 +1,195 @@
+//! What the gateway costs: see `cargo xtask bench gateway`, which makes a page of what this prints.
+//!
+//! Everything is measured in one run against the same servers, in turns, so that what else the machine
+//! does hits all alike. It needs nginx and wrk.
+
+mod load;
+mod peers;
+mod streams;
+
+use std::process::ExitCode;
+
+use magi_tests::harness::{Fleet, Gateway, Resources, Server, llama_server, peak_memory};
+use tokio::time::Instant;
+
+use load::{Load, Measured};
+use peers::Peer;
+
+/// How often each load is repeated. The median counts.
+const ROUNDS: usize = 5;
+
+/// How many streams are open at a time.
+const STREAMS: usize = 1000;
+
+/// One thing that was promised.
+struct Figure {
+    name: String,
+    promised: String,
+    measured: String,
+    is_kept: bool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Some(llama_server) = llama_server() else {
+        eprintln!("there is no real llama-server: `cargo xtask llama-server` makes one");
+        return ExitCode::FAILURE;
+    };
+    let mut fleet = Fleet::new();
+    let fast = peers::fast_server(&fleet);
+    let places = |server: Server, places: u32, index: u16| {
+        let server = server.set("parallel", places);
+        server.set("port", fleet.port(index))
+    };
+    fleet.save(&[
+        places(Server::real("fast", &fast), 64, 1),
+        places(Server::real("real", &llama_server), 8, 2).set("ctx_size", 8192),
+        places(Server::faulty("slow"), 1000, 3).fault("token-time=500ms"),
+    ]);
+    fleet.start().await;
+    fleet.all_ready(3).await;
+    let mut gateway = Gateway::new(&fleet, 0);
+    let begin = Instant::now();
+    gateway.spawn();
+    gateway.listening().await;
+    let start = begin.elapsed().as_secs_f64() * 1000.0;
+    gateway.attached(&fleet).await;
+    let idle = Resources::of(gateway.pid()).mebibytes();
+
+    let through = Peer::there("the gateway", &gateway.url());
+    let mut figures = throughput(&fleet, &through, &llama_server).await;
+    figures.push(at_most("start to listening, in ms", 50.0, start));
+    figures.push(at_most("memory when idle, in MiB", 15.0, idle));
+    gateway.kill().await;
+    gateway.spawn();
+    gateway.attached(&fleet).await;
+    let before = peak_memory(gateway.pid());
+    load::post_mebibytes(&gateway.url(), 10).await;
+    let grown = (peak_memory(gateway.pid()) - before) as f64 / f64::from(1 << 20);
+    figures.push(at_most(
+        "memory that a body of 10 MiB adds, in MiB",
+        11.5,
+        grown,
+    ));
+    let memory = streams::memory_of(&gateway, STREAMS).await;
+    figures.push(at_most(
+        &format!("memory with {STREAMS} open streams, in MiB"),
+        40.0,
+        memory,
+    ));
+    fleet.kill().await;
+    tell(&figures)
+}
+
+async fn throughput(fleet: &Fleet, through: &Peer, llama_server: &std::path::Path) -> Vec<Figure> {
+    let fast = format!("http://127.0.0.1:{}", fleet.port(1));
+    let real = format!("http://127.0.0.1:{}", fleet.port(2));
+    let nginx = peers::nginx(fleet, fleet.port(1), fleet.port(4));
+    let direct = Peer::there("the upstream alone", &fast);
+    let mut figures = Vec::new();
+    println!("| upstream | body | connections | through | requests/s | p50 | p99 |");
+    println!("|---|---|---|---|---|---|---|");
+    for (body, connections) in [(1 << 10, 8), (1 << 10, 64), (1 << 20, 8), (1 << 20, 64)] {
+        let load = Load::new(fleet, "fast", body, connections);
+        let measured = load.compare(&[through, &nginx, &direct], ROUNDS).await;
+        print("fast", body, connections, &measured);
+        let [ours, theirs, alone] = &measured[..] else {
+            unreachable!("three were measured")
+        };
+        let what = format!("{}, {connections} connections", size(body));
+        figures.push(at_least(
+            &format!("requests/s to nginx's, {what}"),
+            0.9,
+            ours.per_second / theirs.per_second,
+        ));
+        figures.push(at_most(
+            &format!("p99 to nginx's, {what}"),
+            1.5,
+            ours.p99 / theirs.p99,
+        ));
+        if (body, connections) == (1 << 10, 8) {
+            let added = ours.p50 - alone.p50;
+            figures.push(at_most("added to the p50, in µs", 150.0, added));
+        }
+    }
+    let router = peers::router(fleet, llama_server, fleet.port(5)).await;
+    let direct = Peer::there("the upstream alone", &real);
+    let load = Load::new(fleet, "real", 1 << 10, 8);
+    let measured = load.compare(&[through, &router, &direct], ROUNDS).await;
+    print("llama-server", 1 << 10, 8, &measured);
+    let [ours, theirs, alone] = &measured[..] else {
+        unreachable!("three were measured")
+    };
+    let to_router = ours.per_second / theirs.per_second;
+    let to_direct = ours.per_second / alone.per_second;
+    figures.push(at_least(
+        "requests/s to llama.cpp's router's",
+        1.5,
+        to_router,
+    ));
+    figures.push(at_least(
+        "requests/s to llama-server's own",
+        0.95,
+        to_direct,
+    ));
+    figures
+}
+
+fn print(upstream: &str, body: usize, connections: u32, measured: &[Measured]) {
+    for one in measured {
+        println!(
+            "| {upstream} | {} | {connections} | {} | {:.0} | {:.0} µs | {:.0} µs |",
+            size(body),
+            one.peer,
+            one.per_second,
+            one.p50,
+            one.p99,
+        );
+    }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes >> 20 {
+        0 => format!("{} KiB", bytes >> 10),
+        mebibytes => format!("{mebibytes} MiB"),
+    }
+}
+
+fn at_least(name: &str, bound: f64, measured: f64) -> Figure {
+    Figure {
+        name: name.to_owned(),
+        promised: format!("≥ {bound}"),
+        measured: format!("{measured:.2}"),
+        is_kept: measured >= bound,
+    }
+}
+
+fn at_most(name: &str, bound: f64, measured: f64) -> Figure {
+    Figure {
+        name: name.to_owned(),
+        promised: format!("≤ {bound}"),
+        measured: format!("{measured:.2}"),
+        is_kept: measured <= bound,
+    }
+}
+
+fn tell(figures: &[Figure]) -> ExitCode {
+    println!("\n| figure | promised | measured | |\n|---|---|---|---|");
+    for figure in figures {
+        let verdict = if figure.is_kept { "kept" } else { "missed" };
+        let Figure {
+            name,
+            promised,
+            measured,
+            ..
+        } = figure;
+        println!("| {name} | {promised} | {measured} | {verdict} |");
+    }
+    match figures.iter().all(|figure| figure.is_kept) {
+        true => ExitCode::SUCCESS,
+        false => {
+            eprintln!("a figure was missed");
+            ExitCode::FAILURE
+        }
+    }
+}
