@@ -22,7 +22,11 @@
 //! | [`attach`] | the stream to magid | routes, drains | the [`table`], what is in flight, what was let go of |
 //! | [`configuration`] | gateway.toml | hints of files | what requests are judged by |
 //! | [`serve`], its acceptor | where the gateway listens | connections | each to the thread that has the fewest |
+//! | [`metrics`] | counts | events of magid | numbers for Prometheus |
 //! | [`serve`], one for each core | its connections to clients and to servers | connections | answers |
+//!
+//! What is not carried to a server is answered by [`manage`], which calls magid, and asks each worker for
+//! its [`activity`].
 //!
 //! Each of [`serve`] has a thread and a runtime of its own, so that a request stays on one core from its
 //! first byte to its last.

@@ -93,14 +93,15 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
         (0..serve::threads()).map(|_| activity::desk()).unzip();
     let magid = magi_proto::connect_lazily(arguments.socket.as_deref());
     let counted = tokio::spawn(gateway.metrics.clone().watch(magid.clone()));
+    let ending = CancellationToken::new();
     let own = manage::router(manage::Context {
         magid,
         table: gateway.table.clone(),
         metrics: gateway.metrics.clone(),
         workers: desks.into(),
         addresses: addresses.clone().into(),
+        ending: ending.clone(),
     });
-    let ending = CancellationToken::new();
     let threads = serve::start(&gateway, &own, questions, listeners, connections, &ending)?;
     let hello = hello(addresses.clone());
     let followed = tokio::spawn(source.follow(gateway.settings.clone(), Hints::start()));

@@ -10,6 +10,7 @@ use magi_proto::v1::gateway_service_client::GatewayServiceClient;
 use magi_proto::v1::model_service_client::ModelServiceClient;
 use magi_proto::v1::profile_service_client::ProfileServiceClient;
 use magi_proto::v1::server_service_client::ServerServiceClient;
+use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
 use crate::activity::Desk;
@@ -36,6 +37,8 @@ pub struct Context {
     pub workers: Arc<[Desk]>,
     /// Where the gateway listens, for example `http://127.0.0.1:8000`.
     pub addresses: Arc<[String]>,
+    /// Cancelled when the gateway ends: streams that have no end of their own end then.
+    pub ending: CancellationToken,
 }
 
 impl Context {

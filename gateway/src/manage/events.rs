@@ -168,19 +168,22 @@ pub(super) async fn watch(
     let last_id = headers.get("last-event-id");
     let seen = last_id.and_then(|id| Place::parse(id.to_str().ok()?));
     let first = query.last.unwrap_or(FIRST).min(KEPT);
-    Ok(feed::respond(move |feed| async move {
-        let follower = Follower {
-            context,
-            feed,
-            first,
-            seen,
-        };
-        tokio::join!(
-            follower.clone().follow(Topic::Events, &wanted),
-            follower.clone().follow(Topic::Servers, &wanted),
-            follower.follow(Topic::Requests, &wanted),
-        );
-    }))
+    Ok(feed::respond(
+        context.ending.clone(),
+        move |feed| async move {
+            let follower = Follower {
+                context,
+                feed,
+                first,
+                seen,
+            };
+            tokio::join!(
+                follower.clone().follow(Topic::Events, &wanted),
+                follower.clone().follow(Topic::Servers, &wanted),
+                follower.follow(Topic::Requests, &wanted),
+            );
+        },
+    ))
 }
 
 /// The topics of a list, or all.

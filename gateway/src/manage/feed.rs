@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 /// Events that wait for the client: enough for a burst of changes of state.
 const WAITING: usize = 32;
@@ -61,8 +62,8 @@ impl Feed {
     }
 }
 
-/// The answer whose events a task writes.
-pub(super) fn respond<F>(task: impl FnOnce(Feed) -> F) -> Response
+/// The answer whose events a task writes, until the gateway ends: it would wait for the client else.
+pub(super) fn respond<F>(ending: CancellationToken, task: impl FnOnce(Feed) -> F) -> Response
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -71,9 +72,10 @@ where
     let task = task(Feed { events: sender });
     tokio::spawn(async move {
         tokio::select! {
-            // Both may be dropped anywhere: nothing outlives them but what the client has not read.
+            // All may be dropped anywhere: nothing outlives them but what the client has not read.
             () = task => {}
             () = gone.closed() => {}
+            () = ending.cancelled() => {}
         }
     });
     let heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -92,7 +94,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silence_is_filled_with_comments() {
-        let response = respond(|feed| async move {
+        let response = respond(CancellationToken::new(), |feed| async move {
             tokio::time::sleep(HEARTBEAT * 3 / 2).await;
             let sent = feed.send_with_id("news", "7".to_owned(), [1]).await;
             sent.expect("the client is there");
@@ -104,11 +106,19 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_goes_away_ends_the_task() {
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
-        let response = respond(|_feed| async move {
+        let response = respond(CancellationToken::new(), |_feed| async move {
             let _ended = ended;
             std::future::pending::<()>().await;
         });
         drop(response);
         assert!(end.await.is_err());
+    }
+    #[tokio::test]
+    async fn the_end_of_the_gateway_ends_the_stream() {
+        let ending = CancellationToken::new();
+        let response = respond(ending.clone(), |_feed| std::future::pending());
+        ending.cancel();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.is_empty());
     }
 }

@@ -55,14 +55,17 @@ pub(super) async fn tail(
     };
     let mut stream = context.servers().tail_logs(request).await?.into_inner();
     if which.follow {
-        return Ok(feed::respond(move |feed| async move {
-            // The stream ends with magid, and so does the answer: the client comes back by itself.
-            while let Ok(Some(message)) = stream.message().await {
-                if tell(&feed, message).await.is_err() {
-                    return;
+        return Ok(feed::respond(
+            context.ending.clone(),
+            move |feed| async move {
+                // The stream ends with magid, and so does the answer: the client comes back by itself.
+                while let Ok(Some(message)) = stream.message().await {
+                    if tell(&feed, message).await.is_err() {
+                        return;
+                    }
                 }
-            }
-        }));
+            },
+        ));
     }
     let mut lines = Vec::new();
     while let Some(message) = stream.message().await? {

@@ -135,6 +135,7 @@ mod tests {
     use std::sync::Arc;
 
     use arc_swap::ArcSwap;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::table::Table;
@@ -148,6 +149,7 @@ mod tests {
             metrics: Arc::default(),
             workers: Arc::default(),
             addresses: Arc::default(),
+            ending: CancellationToken::new(),
         })
     }
 
