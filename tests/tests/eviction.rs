@@ -4,7 +4,7 @@ use magi_proto::v1::{EnsureReadyRequest, EnsureReadyResponse, Server as Shown, S
 use magi_tests::harness::{Chat, Fleet, Gateway, Server, chat, chat_with, llama_server, send};
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// A fleet of real servers, started by requests only, of which `most` may be loaded.
 async fn fleet(names: &[&str], most: u32) -> Option<Fleet> {
@@ -197,4 +197,23 @@ async fn the_pinned_stay_and_those_that_are_started_together_spare_each_other() 
     ensure(&fleet, "gamma").await.unwrap();
     fleet.wait_for("beta", "made room", is_evicted).await;
     fleet.ready("alpha").await;
+}
+
+#[tokio::test]
+async fn nobody_is_stopped_for_what_cannot_fit_at_all() {
+    let Some(program) = llama_server() else {
+        return;
+    };
+    let mut fleet = Fleet::new();
+    fleet.set("memory.ram", "80MiB");
+    let large = Server::real("large", &program)
+        .set("autostart", false)
+        .set("ctx_size", 1 << 20);
+    fleet.save(&[Server::real("alpha", &program), large]);
+    fleet.start().await;
+    let alpha = fleet.ready("alpha").await;
+    let refused = ensure(&fleet, "large").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("allows 80.0 MiB"), "{refused}");
+    assert_eq!(fleet.ready("alpha").await.pid, alpha.pid);
 }

@@ -21,9 +21,28 @@ const FRESH: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asked {
     /// It has not answered yet.
-    Open,
-    /// It was in use then. It is left alone until that has changed, or until this moment.
-    InUse(Use, Instant),
+    Open {
+        /// How often it refused before.
+        refusals: u32,
+    },
+    /// It was in use, and is left alone until that has changed.
+    InUse {
+        /// What gateways knew of it then.
+        before: Use,
+        /// When it is asked again anyway: they do not know of everybody who uses it.
+        until: Instant,
+        /// How often it has refused.
+        refusals: u32,
+    },
+}
+
+impl Asked {
+    /// How often the server has refused.
+    pub(super) fn refusals(&self) -> u32 {
+        match self {
+            Self::Open { refusals } | Self::InUse { refusals, .. } => *refusals,
+        }
+    }
 }
 
 /// What is known of servers beyond what they publish.
@@ -56,7 +75,7 @@ impl View<'_> {
     fn standing(&self, account: &Account, row: &Row) -> Standing {
         let asked = (account.clone(), row.incarnation.unwrap_or_default());
         let asked = self.asked.get(&asked);
-        if row.is_leaving || matches!(asked, Some(Asked::Open)) {
+        if row.is_leaving || matches!(asked, Some(Asked::Open { .. })) {
             return Standing::Leaving;
         }
         let is_ready = row.view.state == PublicState::Ready;
@@ -72,12 +91,12 @@ impl View<'_> {
             return Standing::Busy { in_flight, waiting };
         }
         match asked {
-            Some(Asked::InUse(before, until))
+            Some(Asked::InUse { before, until, .. })
                 if before.last_used == used.last_used && *until > self.now.1 =>
             {
                 Standing::InUse
             }
-            Some(Asked::InUse(..) | Asked::Open) | None => self.idle(row, used.last_used),
+            Some(Asked::InUse { .. } | Asked::Open { .. }) | None => self.idle(row, used.last_used),
         }
     }
 
@@ -98,6 +117,7 @@ impl View<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use jiff::SignedDuration;
@@ -140,7 +160,7 @@ mod tests {
             if let Some(seat) = self.beside {
                 board.publish(testing::row(seat, 2));
             }
-            let gateways = Gateways::new(board.clone(), Default::default());
+            let gateways = Gateways::new(board.clone(), BTreeSet::new());
             let attachment = gateways.attach(Gateway {
                 id: String::new(),
                 version: String::new(),
@@ -198,8 +218,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_was_in_use_is_left_alone_until_it_was_used_or_for_a_while() {
-        let before = Use::default();
-        let in_use = |until| seen().asked(Asked::InUse(before, until));
+        let in_use = |until| {
+            seen().asked(Asked::InUse {
+                before: Use::default(),
+                until,
+                refusals: 1,
+            })
+        };
         let later = Instant::now() + Duration::from_secs(60);
         assert_eq!(in_use(later).standing(), Standing::InUse);
         assert!(is_idle_for(in_use(Instant::now()).standing(), 60));
@@ -210,8 +235,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_was_asked_counts_as_gone_until_it_answers() {
-        assert_eq!(seen().asked(Asked::Open).standing(), Standing::Leaving);
-        let mut next = seen().asked(Asked::Open);
+        assert_eq!(
+            seen().asked(Asked::Open { refusals: 0 }).standing(),
+            Standing::Leaving
+        );
+        let mut next = seen().asked(Asked::Open { refusals: 0 });
         next.row.incarnation = Some(2);
         assert!(is_idle_for(next.standing(), 60));
     }

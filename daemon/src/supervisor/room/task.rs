@@ -20,8 +20,9 @@ use crate::supervisor::events::{Happening, Kind};
 use crate::supervisor::fleet::FleetHandle;
 
 /// How long a server that was in use is left alone, unless gateways tell that this has changed: what
-/// comes to its port directly they do not know.
+/// comes to its port directly they do not know. The next times twice as long each, up to the longest.
 const AGAIN: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The most servers of which `explain` tells why they make no room.
 const EXPLAINED: usize = 20;
@@ -63,7 +64,8 @@ impl Task {
                 return;
             }
             self.make_room_while_wanted(&mut wanted).await;
-            self.asked.retain(|_, asked| matches!(asked, Asked::Open));
+            self.asked
+                .retain(|_, asked| matches!(asked, Asked::Open { .. }));
         }
     }
 
@@ -135,8 +137,8 @@ impl Task {
             }
         }
         let left_alone = self.asked.values().filter_map(|asked| match asked {
-            Asked::InUse(_, until) => Some(*until),
-            Asked::Open => None,
+            Asked::InUse { until, .. } => Some(*until),
+            Asked::Open { .. } => None,
         });
         let soonest = soonest.map(|after| Instant::now() + after);
         let now = Instant::now();
@@ -194,8 +196,9 @@ impl Task {
             reason: StopReason::Evicted.code().to_owned(),
             message: sentence,
         });
-        self.asked
-            .insert((account.clone(), incarnation), Asked::Open);
+        let key = (account.clone(), incarnation);
+        let refusals = self.asked.get(&key).map_or(0, Asked::refusals);
+        self.asked.insert(key, Asked::Open { refusals });
         let victim = Victim {
             server: server.clone(),
             account: account.clone(),
@@ -222,9 +225,14 @@ impl Task {
             self.asked.remove(&key);
             return;
         }
-        let used = self.context.gateways.use_of(&victim.server);
-        let until = Instant::now() + AGAIN;
-        self.asked.insert(key, Asked::InUse(used, until));
+        let refusals = self.asked.get(&key).map_or(0, Asked::refusals);
+        let again = AGAIN.saturating_mul(1 << refusals.min(8)).min(LONGEST);
+        let in_use = Asked::InUse {
+            before: self.context.gateways.use_of(&victim.server),
+            until: Instant::now() + again,
+            refusals: refusals + 1,
+        };
+        self.asked.insert(key, in_use);
         self.note(&victim.server, "was to make room, and is in use".to_owned());
     }
 
@@ -239,15 +247,12 @@ impl Task {
             *told = progress;
             differs
         });
-        if !is_news {
-            return;
-        }
         let others = kept
             .values()
             .filter(|holder| holder.server != wanted.server);
         let spared = |holder: &&Holder| holder.standing != Standing::Leaving;
         let kept: Vec<_> = others.filter(spared).collect();
-        for holder in &kept {
+        for holder in kept.iter().filter(|_| is_news) {
             let why = eviction::kept(holder);
             self.note(
                 &holder.server,
