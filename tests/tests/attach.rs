@@ -13,7 +13,7 @@ use magi_proto::v1::{
     FinishedRequests, Hello, ListServersRequest, Route, ServerState, StopServersRequest,
     WatchRequestsRequest,
 };
-use magi_tests::harness::{Fleet, Server};
+use magi_tests::harness::{Fleet, Server, chat, chat_with, llama_server};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -424,4 +424,26 @@ async fn a_gateway_that_does_not_come_back_is_waited_for_but_not_for_long() {
     drop(gateway);
     fleet.start().await;
     fleet.ready_again(&before).await;
+}
+
+#[tokio::test]
+async fn a_server_with_a_key_answers_nobody_but_gateways() {
+    let Some(program) = llama_server() else {
+        return;
+    };
+    let mut fleet = Fleet::new();
+    fleet.set("llama_server.api_key", "auto");
+    fleet.save(&[Server::real("alpha", &program).set("ctx_size", 1024)]);
+    fleet.start().await;
+    let alpha = fleet.ready("alpha").await;
+    let gateway = magi_tests::harness::Gateway::start(&fleet).await;
+    let said = chat_with(&gateway.url(), "alpha").await.unwrap();
+    assert!(said.contains("alpha"), "{said}");
+    let refused = chat(&alpha.endpoint.clone().unwrap()).await.unwrap_err();
+    assert!(refused.to_string().contains("401"), "{refused}");
+    // magid itself asks with the key whether anything is in flight.
+    fleet.magictl(&["stop", "alpha"]).await.expect_code(0);
+    let stopped = fleet.state("alpha", ServerState::Stopped).await;
+    let exit = stopped.last_exit.unwrap();
+    assert_eq!((exit.class.as_str(), exit.signal), ("requested", None));
 }
