@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -15,6 +15,7 @@ use magid::config::{
     without_key,
 };
 use magid::files::{ReadError, RewriteError, read_stable, rewrite};
+use nix::unistd::Group;
 use thiserror::Error;
 
 use super::subject::reach;
@@ -24,6 +25,9 @@ use crate::output::table::{Fit, Table};
 use crate::output::text::printable;
 use crate::output::{Output, narrate};
 use crate::view::{ClientKey, ClientKeys, CreatedKey};
+
+/// The group that the gateway of this system runs in.
+const GATEWAY: &str = "magi-gateway";
 
 /// Who may do anything with a file of keys but its owner and its group.
 const OTHERS: u32 = 0o007;
@@ -329,17 +333,18 @@ impl KeyFile {
     }
 }
 
-/// Takes it from others. Owner and group stay as somebody wanted them.
+/// Takes it from others, among whom the gateway may have been. Else owner and group stay as somebody wanted
+/// them.
 fn close(path: &Path) -> io::Result<()> {
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & OTHERS == 0 {
         return Ok(());
     }
-    fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 & !OTHERS))
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 & !OTHERS))?;
+    share(&File::open(path)?)
 }
 
-/// Makes it, for its owner alone; root's also for the group that its folder is for, as whose member the
-/// gateway runs.
+/// Makes it, for its owner alone; root's also for the gateway.
 fn make(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     if !folder.as_os_str().is_empty() {
@@ -351,11 +356,19 @@ fn make(path: &Path) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    if rustix::process::geteuid().is_root() && folder.is_dir() {
-        fchown(&file, None, Some(fs::metadata(folder)?.gid()))?;
-        file.set_permissions(Permissions::from_mode(0o640))?;
+    share(&file)
+}
+
+/// Lets the gateway of this system read what is root's.
+fn share(file: &File) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
     }
-    Ok(())
+    let Some(group) = Group::from_name(GATEWAY)? else {
+        return Ok(());
+    };
+    fchown(file, None, Some(group.gid.as_raw()))?;
+    file.set_permissions(Permissions::from_mode(0o640))
 }
 
 fn random() -> Result<[u8; 24], KeysError> {
