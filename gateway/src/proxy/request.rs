@@ -256,7 +256,8 @@ impl Job {
     /// Forwards the request. A stream that has to wait is begun meanwhile.
     async fn answer(self) -> Result<Response<Reply>, Refusal> {
         if !self.is_stream {
-            return self.run().await;
+            // On the heap as well, so that the future around both is a small one.
+            return Box::pin(self.run()).await;
         }
         let shape = self.shape;
         let id = self.account.id().clone();
