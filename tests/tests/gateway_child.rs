@@ -47,7 +47,7 @@ async fn one_command_serves_a_folder_of_models_on_demand() {
     let (mut fleet, url) = fleet();
     fleet.start().await;
     let gateway = attached(&mut fleet, None).await;
-    assert_eq!(gateway.addresses, [url.clone()]);
+    assert_eq!(gateway.addresses, std::slice::from_ref(&url));
     fleet.state("alpha", ServerState::Stopped).await;
     answers(&url).await;
     fleet.ready("alpha").await;

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use magi_proto::v1::ServerState;
 use magi_tests::harness::{Fleet, Server, is_alive, llama_server};
 use tokio::io::AsyncReadExt;
 
@@ -44,6 +45,11 @@ async fn what_cannot_be_had_is_refused_with_the_reason() {
     };
     let unknown = fleet.magictl(&["run", "bet", "hi"]).await.expect_code(4);
     assert!(unknown.stderr.contains("beta"), "{unknown:?}");
+    let hold = ["stop", "beta", "--hold"];
+    fleet.magictl(&hold).await.expect_code(0);
+    let held = fleet.magictl(&["run", "beta", "hi"]).await.expect_code(1);
+    assert!(held.stderr.contains("beta"), "{held:?}");
+    fleet.state("beta", ServerState::Stopped).await;
     std::fs::write(fleet.path("models/gamma.gguf"), "no model").unwrap();
     let program = llama_server().unwrap();
     fleet.save(&[
