@@ -6,16 +6,26 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use magi_tests::harness::{Call, Fleet};
+use magi_tests::harness::{Call, Fleet, send};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
-/// Somebody who answers requests. Dropped, he is killed.
+/// Somebody who answers requests. Dropped, he is told to end.
 pub(super) struct Peer {
     pub(super) name: &'static str,
     pub(super) url: String,
-    _child: Option<Child>,
+    child: Option<Child>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // A master that is killed would leave its workers behind.
+        if let Some(pid) = self.child.as_ref().and_then(Child::id) {
+            send(pid, Signal::SIGTERM);
+        }
+    }
 }
 
 impl Peer {
@@ -24,7 +34,7 @@ impl Peer {
         Self {
             name,
             url: url.to_owned(),
-            _child: None,
+            child: None,
         }
     }
 }
@@ -48,7 +58,7 @@ pub(super) fn fast_server(fleet: &Fleet) -> PathBuf {
 port=8080
 while [ $# -gt 0 ]; do [ "$1" = "--port" ] && port=$2; shift; done
 cat > {folder}/nginx.conf <<'EOF'
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/errors;
+daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;
 events {{ worker_connections 4096; }}
 http {{ {HTTP} {temporary}
   server {{
@@ -136,12 +146,11 @@ fn started(name: &'static str, mut command: Command, port: u16) -> Peer {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
     Peer {
         name,
         url: format!("http://127.0.0.1:{port}"),
-        _child: Some(child),
+        child: Some(child),
     }
 }
