@@ -3,7 +3,7 @@
 //! A request is read once, and its model found ([`crate::body`]). The model's server has so many places
 //! ([`crate::queue`]); with one of them the request goes to the server's ready incarnation, which is
 //! started if there is none ([`admission`]). What it is answered there goes to the client as it comes
-//! ([`answer`]). Everything that a request holds on its way belongs to one future, and later to the body
+//! ([`mod@answer`]). Everything that a request holds on its way belongs to one future, and later to the body
 //! of its answer: a client that goes away drops that, and with it all the rest, the connection to the
 //! server included.
 
