@@ -3,11 +3,11 @@
 //! Three questions, in this order, and before anything of the body is read:
 //!
 //! 1. *Is the gateway meant?* A page of anybody's can give its own name this machine's address, and its
-//!    requests come from this machine then ([`hosts`]). They still say whom they are for.
+//!    requests come from this machine then (`hosts`). They still say whom they are for.
 //! 2. *May that page?* Browsers send requests of any page to any address, and only keep the answer from
-//!    it ([`hosts`]). So a page of another origin is refused unless it is one that was named.
+//!    it (`hosts`). So a page of another origin is refused unless it is one that was named.
 //! 3. *Is there a key, and may it do this?* If there are keys, there is no way around them, also on
-//!    loopback ([`keys`], [`routes`]). Which models it may use is asked when the body is read.
+//!    loopback (`keys`, `routes`). Which models it may use is asked when the body is read.
 //!
 //! An [`Access`] is a value made of gateway.toml; a new one takes its place when that changes.
 
