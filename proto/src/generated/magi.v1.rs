@@ -2232,6 +2232,845 @@ pub mod daemon_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What a gateway tells magid.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AttachRequest {
+    /// One of these.
+    #[prost(oneof = "attach_request::Message", tags = "1, 2, 3, 4, 5")]
+    pub message: ::core::option::Option<attach_request::Message>,
+}
+/// Nested message and enum types in `AttachRequest`.
+pub mod attach_request {
+    /// One of these.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        /// Who it is. First, and only once.
+        #[prost(message, tag = "1")]
+        Hello(super::Hello),
+        /// What is in flight at a server. Sent when that changes between nothing and something, and at most
+        /// a few times a second while it goes on.
+        #[prost(message, tag = "2")]
+        Activity(super::Activity),
+        /// An answer to `drain`: nothing of this gateway is in flight at that incarnation, and nothing will
+        /// be until `drain_over`.
+        #[prost(message, tag = "3")]
+        Drained(super::Drained),
+        /// An answer to `drain` with `only_if_idle`: something is in flight; it is not let go of.
+        #[prost(message, tag = "4")]
+        Busy(super::Busy),
+        /// Requests that ended since the last such message.
+        #[prost(message, tag = "5")]
+        Finished(super::FinishedRequests),
+    }
+}
+/// What magid tells a gateway.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AttachResponse {
+    /// One of these.
+    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3")]
+    pub message: ::core::option::Option<attach_response::Message>,
+}
+/// Nested message and enum types in `AttachResponse`.
+pub mod attach_response {
+    /// One of these.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        /// Where servers are.
+        #[prost(message, tag = "1")]
+        Routes(super::Routes),
+        /// To let go of an incarnation: no new requests; to be answered when none is in flight any more.
+        #[prost(message, tag = "2")]
+        Drain(super::Drain),
+        /// That drain is called off: the incarnation goes on serving.
+        #[prost(message, tag = "3")]
+        DrainOver(super::DrainOver),
+    }
+}
+/// Who a gateway is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hello {
+    /// Unique for the life of its process.
+    #[prost(string, tag = "1")]
+    pub gateway_id: ::prost::alloc::string::String,
+    /// Its version.
+    #[prost(string, tag = "2")]
+    pub version: ::prost::alloc::string::String,
+    /// Its process id.
+    #[prost(uint32, tag = "3")]
+    pub pid: u32,
+    /// Where it listens, for example `<http://127.0.0.1:8000`.>
+    #[prost(string, repeated, tag = "4")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What is in flight at a server.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Activity {
+    /// The server.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// The incarnation that the requests are at. Absent if all of them wait for one.
+    #[prost(uint64, optional, tag = "2")]
+    pub incarnation: ::core::option::Option<u64>,
+    /// Requests that were forwarded and are not answered to their end.
+    #[prost(uint32, tag = "3")]
+    pub in_flight: u32,
+    /// Requests that wait for a place or for the server to get ready.
+    #[prost(uint32, tag = "4")]
+    pub waiting: u32,
+    /// When a request was last begun or ended. Absent if there was none.
+    #[prost(message, optional, tag = "5")]
+    pub last_used: ::core::option::Option<::prost_types::Timestamp>,
+    /// Tokens per second of the answer that ended last, as the server measured them. Absent if unknown.
+    #[prost(double, optional, tag = "6")]
+    pub tokens_per_second: ::core::option::Option<f64>,
+}
+/// Nothing is in flight.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Drained {
+    /// The server.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// The incarnation.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+}
+/// Something is in flight.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Busy {
+    /// The server.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// The incarnation.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+}
+/// The routes to all servers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Routes {
+    /// Grows with every change.
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// True for the first message: `routes` is complete, and whatever is missing does not exist.
+    #[prost(bool, tag = "2")]
+    pub snapshot: bool,
+    /// Routes that are new or changed.
+    #[prost(message, repeated, tag = "3")]
+    pub routes: ::prost::alloc::vec::Vec<Route>,
+    /// Names of servers that are gone.
+    #[prost(string, repeated, tag = "4")]
+    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The way to one server.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Route {
+    /// The name of the server.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// Other names it is known by.
+    #[prost(string, repeated, tag = "2")]
+    pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The id of its model in the registry. Absent if the model is not in the registry.
+    #[prost(string, optional, tag = "3")]
+    pub model_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// Its public state.
+    #[prost(enumeration = "ServerState", tag = "4")]
+    pub state: i32,
+    /// Why it is in that state: a stable code.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// The same for people, with the numbers behind it.
+    #[prost(string, tag = "6")]
+    pub detail: ::prost::alloc::string::String,
+    /// Share of the model that is loaded, 0 to 100. Only while starting, where it is known.
+    #[prost(uint32, optional, tag = "7")]
+    pub load_percent: ::core::option::Option<u32>,
+    /// Number of its newest incarnation. Absent before the first.
+    #[prost(uint64, optional, tag = "8")]
+    pub incarnation: ::core::option::Option<u64>,
+    /// Where that incarnation listens, for example `<http://127.0.0.1:8080`.> Only while it is ready or
+    /// draining.
+    #[prost(string, optional, tag = "9")]
+    pub endpoint: ::core::option::Option<::prost::alloc::string::String>,
+    /// The key that the incarnation asks for. Absent if it asks for none. A secret.
+    #[prost(string, optional, tag = "10")]
+    pub api_key: ::core::option::Option<::prost::alloc::string::String>,
+    /// An operator holds it stopped: requests for it are refused.
+    #[prost(bool, tag = "11")]
+    pub held: bool,
+    /// Requests that may be in flight at a time. 0: no limit.
+    #[prost(uint32, tag = "12")]
+    pub max_in_flight: u32,
+    /// Requests that may wait.
+    #[prost(uint32, tag = "13")]
+    pub max_queue: u32,
+    /// How long each may wait.
+    #[prost(message, optional, tag = "14")]
+    pub max_wait: ::core::option::Option<::prost_types::Duration>,
+    /// What its model is for: `chat`, `embedding`, `rerank` or `vision`. Empty if unknown.
+    #[prost(string, tag = "15")]
+    pub kind: ::prost::alloc::string::String,
+    /// Whether its model thinks before it answers.
+    #[prost(bool, tag = "16")]
+    pub thinking: bool,
+    /// The context that one request can use, in tokens. Absent if unknown.
+    #[prost(uint32, optional, tag = "17")]
+    pub context_length: ::core::option::Option<u32>,
+    /// The context that the model was trained with, in tokens. Absent if unknown.
+    #[prost(uint32, optional, tag = "18")]
+    pub trained_context_length: ::core::option::Option<u32>,
+    /// The size of the model's files in bytes. Absent if unknown.
+    #[prost(uint64, optional, tag = "19")]
+    pub model_size: ::core::option::Option<u64>,
+    /// The number of the model's parameters. Absent if unknown.
+    #[prost(uint64, optional, tag = "20")]
+    pub parameters: ::core::option::Option<u64>,
+    /// When the model was first seen. Absent if it is not in the registry.
+    #[prost(message, optional, tag = "21")]
+    pub first_seen: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// To let go of an incarnation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Drain {
+    /// The server.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// The incarnation.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// To be answered with `busy` at once if anything is in flight or waits for it.
+    #[prost(bool, tag = "3")]
+    pub only_if_idle: bool,
+}
+/// A drain that is called off.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainOver {
+    /// The server.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// The incarnation.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+}
+/// The server to have ready.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnsureReadyRequest {
+    /// Its name, an alias, or the id of a model that one server serves.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+}
+/// A server that is ready.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnsureReadyResponse {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// The incarnation that is ready.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Where it listens, for example `<http://127.0.0.1:8080`.>
+    #[prost(string, tag = "3")]
+    pub endpoint: ::prost::alloc::string::String,
+    /// The key that the incarnation asks for. Absent if it asks for none. A secret.
+    #[prost(string, optional, tag = "4")]
+    pub api_key: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// Requests that ended.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FinishedRequests {
+    /// In the order of their ends.
+    #[prost(message, repeated, tag = "1")]
+    pub requests: ::prost::alloc::vec::Vec<FinishedRequest>,
+    /// How many more ended and were not told of, since there were too many.
+    #[prost(uint64, tag = "2")]
+    pub missed: u64,
+}
+/// A request that ended.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FinishedRequest {
+    /// Its id, as in the reply's `x-request-id`.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// When it came.
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The model that it asked for. Empty if it named none.
+    #[prost(string, tag = "3")]
+    pub model: ::prost::alloc::string::String,
+    /// The server that it went to. Empty if it did not get that far.
+    #[prost(string, tag = "4")]
+    pub server: ::prost::alloc::string::String,
+    /// The incarnation that answered. Absent if none did.
+    #[prost(uint64, optional, tag = "5")]
+    pub incarnation: ::core::option::Option<u64>,
+    /// The path of the request, without its query.
+    #[prost(string, tag = "6")]
+    pub path: ::prost::alloc::string::String,
+    /// The HTTP status of the answer.
+    #[prost(uint32, tag = "7")]
+    pub status: u32,
+    /// The name of the key that it carried. Empty if none is asked for.
+    #[prost(string, tag = "8")]
+    pub key: ::prost::alloc::string::String,
+    /// How it ended: `done`, `refused`, `cancelled` by the client, or `broken` upstream.
+    #[prost(string, tag = "9")]
+    pub outcome: ::prost::alloc::string::String,
+    /// A stable code if it was not done, such as `queue-full`. Empty otherwise.
+    #[prost(string, tag = "10")]
+    pub reason: ::prost::alloc::string::String,
+    /// From its coming until it was forwarded.
+    #[prost(message, optional, tag = "11")]
+    pub waited: ::core::option::Option<::prost_types::Duration>,
+    /// From its coming until the first byte of the answer's body. Absent if there was none.
+    #[prost(message, optional, tag = "12")]
+    pub first_byte: ::core::option::Option<::prost_types::Duration>,
+    /// From its coming until its end.
+    #[prost(message, optional, tag = "13")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+    /// Tokens of the prompt, as the server tells. Absent if it does not.
+    #[prost(uint64, optional, tag = "14")]
+    pub prompt_tokens: ::core::option::Option<u64>,
+    /// Tokens of the answer, as the server tells. Absent if it does not.
+    #[prost(uint64, optional, tag = "15")]
+    pub tokens: ::core::option::Option<u64>,
+    /// Tokens per second of the answer, as the server measured them. Absent if it did not tell.
+    #[prost(double, optional, tag = "16")]
+    pub tokens_per_second: ::core::option::Option<f64>,
+    /// Whether the answer was a stream of events.
+    #[prost(bool, tag = "17")]
+    pub stream: bool,
+}
+/// Which requests to tell of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequestsRequest {
+    /// To go on with every further one.
+    #[prost(bool, tag = "1")]
+    pub follow: bool,
+    /// Only those of this server; empty: of all.
+    #[prost(string, tag = "2")]
+    pub server: ::prost::alloc::string::String,
+}
+/// Requests that ended.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchRequestsResponse {
+    /// In the order of their ends.
+    #[prost(message, repeated, tag = "1")]
+    pub requests: ::prost::alloc::vec::Vec<FinishedRequest>,
+    /// How many were missed before these.
+    #[prost(uint64, tag = "2")]
+    pub missed: u64,
+}
+/// Generated client implementations.
+pub mod gateway_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// How requests get to servers that are ready, and servers ready for requests.
+    ///
+    /// A gateway attaches once and is told by stream where each server listens, so a request for a ready
+    /// server costs no call. It counts what is in flight itself, and magid asks it before it ends a server:
+    /// no server is stopped under a request of an attached gateway before `drain_timeout`.
+    #[derive(Debug, Clone)]
+    pub struct GatewayServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl GatewayServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> GatewayServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> GatewayServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            GatewayServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Attaches a gateway for as long as both streams are open. The first message of the gateway is
+        /// `hello`, that of magid `routes` with `snapshot`. If the stream ends, what the gateway has in flight
+        /// counts as gone; the gateway goes on serving what it knows to be ready, and attaches again.
+        pub async fn attach(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::AttachRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AttachResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GatewayService/Attach",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.GatewayService", "Attach"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Asks for a server on behalf of a request, and answers when it is ready. A load that is under way is
+        /// joined. Dropping the call does not stop the load.
+        ///
+        /// stopped: started, also if an operator stopped it, unless it is held. starting, backoff: joined.
+        /// ready: answered at once. draining, stopping: started again when the old incarnation is gone; an
+        /// idle stop that can still be called off is called off. failed: started if its half-open try is due,
+        /// else refused.
+        ///
+        /// * NOT_FOUND, reason `no-such-server`: with names like it.
+        /// * FAILED_PRECONDITION, reason `held`: an operator holds it stopped.
+        /// * FAILED_PRECONDITION, reason `does-not-fit`: it needs more memory than there is; with the numbers.
+        /// * UNAVAILABLE, reason = the exit class of its last failure: with the last lines of its output, and
+        ///  google.rpc.RetryInfo if there will be another try.
+        /// * UNAVAILABLE, reason `shutting-down`; RESOURCE_EXHAUSTED, reason `busy`.
+        pub async fn ensure_ready(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EnsureReadyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnsureReadyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GatewayService/EnsureReady",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.GatewayService", "EnsureReady"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Requests that attached gateways have finished: the last ones that magid keeps, then, with `follow`,
+        /// every further one. A reader that falls behind is told how many it missed. Legal always.
+        pub async fn watch_requests(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequestsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchRequestsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/magi.v1.GatewayService/WatchRequests",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("magi.v1.GatewayService", "WatchRequests"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod gateway_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with GatewayServiceServer.
+    #[async_trait]
+    pub trait GatewayService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Attach method.
+        type AttachStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AttachResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Attaches a gateway for as long as both streams are open. The first message of the gateway is
+        /// `hello`, that of magid `routes` with `snapshot`. If the stream ends, what the gateway has in flight
+        /// counts as gone; the gateway goes on serving what it knows to be ready, and attaches again.
+        async fn attach(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::AttachRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::AttachStream>, tonic::Status>;
+        /// Asks for a server on behalf of a request, and answers when it is ready. A load that is under way is
+        /// joined. Dropping the call does not stop the load.
+        ///
+        /// stopped: started, also if an operator stopped it, unless it is held. starting, backoff: joined.
+        /// ready: answered at once. draining, stopping: started again when the old incarnation is gone; an
+        /// idle stop that can still be called off is called off. failed: started if its half-open try is due,
+        /// else refused.
+        ///
+        /// * NOT_FOUND, reason `no-such-server`: with names like it.
+        /// * FAILED_PRECONDITION, reason `held`: an operator holds it stopped.
+        /// * FAILED_PRECONDITION, reason `does-not-fit`: it needs more memory than there is; with the numbers.
+        /// * UNAVAILABLE, reason = the exit class of its last failure: with the last lines of its output, and
+        ///  google.rpc.RetryInfo if there will be another try.
+        /// * UNAVAILABLE, reason `shutting-down`; RESOURCE_EXHAUSTED, reason `busy`.
+        async fn ensure_ready(
+            &self,
+            request: tonic::Request<super::EnsureReadyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnsureReadyResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchRequests method.
+        type WatchRequestsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchRequestsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Requests that attached gateways have finished: the last ones that magid keeps, then, with `follow`,
+        /// every further one. A reader that falls behind is told how many it missed. Legal always.
+        async fn watch_requests(
+            &self,
+            request: tonic::Request<super::WatchRequestsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchRequestsStream>,
+            tonic::Status,
+        >;
+    }
+    /// How requests get to servers that are ready, and servers ready for requests.
+    ///
+    /// A gateway attaches once and is told by stream where each server listens, so a request for a ready
+    /// server costs no call. It counts what is in flight itself, and magid asks it before it ends a server:
+    /// no server is stopped under a request of an attached gateway before `drain_timeout`.
+    #[derive(Debug)]
+    pub struct GatewayServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> GatewayServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for GatewayServiceServer<T>
+    where
+        T: GatewayService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/magi.v1.GatewayService/Attach" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttachSvc<T: GatewayService>(pub Arc<T>);
+                    impl<
+                        T: GatewayService,
+                    > tonic::server::StreamingService<super::AttachRequest>
+                    for AttachSvc<T> {
+                        type Response = super::AttachResponse;
+                        type ResponseStream = T::AttachStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::AttachRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GatewayService>::attach(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttachSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.GatewayService/EnsureReady" => {
+                    #[allow(non_camel_case_types)]
+                    struct EnsureReadySvc<T: GatewayService>(pub Arc<T>);
+                    impl<
+                        T: GatewayService,
+                    > tonic::server::UnaryService<super::EnsureReadyRequest>
+                    for EnsureReadySvc<T> {
+                        type Response = super::EnsureReadyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EnsureReadyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GatewayService>::ensure_ready(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EnsureReadySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/magi.v1.GatewayService/WatchRequests" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchRequestsSvc<T: GatewayService>(pub Arc<T>);
+                    impl<
+                        T: GatewayService,
+                    > tonic::server::ServerStreamingService<super::WatchRequestsRequest>
+                    for WatchRequestsSvc<T> {
+                        type Response = super::WatchRequestsResponse;
+                        type ResponseStream = T::WatchRequestsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequestsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GatewayService>::watch_requests(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchRequestsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for GatewayServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "magi.v1.GatewayService";
+    impl<T> tonic::server::NamedService for GatewayServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// A configuration that was applied.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Generation {
@@ -4923,845 +5762,6 @@ pub mod profile_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "magi.v1.ProfileService";
     impl<T> tonic::server::NamedService for ProfileServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
-}
-/// What a gateway tells magid.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct AttachRequest {
-    /// One of these.
-    #[prost(oneof = "attach_request::Message", tags = "1, 2, 3, 4, 5")]
-    pub message: ::core::option::Option<attach_request::Message>,
-}
-/// Nested message and enum types in `AttachRequest`.
-pub mod attach_request {
-    /// One of these.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Message {
-        /// Who it is. First, and only once.
-        #[prost(message, tag = "1")]
-        Hello(super::Hello),
-        /// What is in flight at a server. Sent when that changes between nothing and something, and at most
-        /// a few times a second while it goes on.
-        #[prost(message, tag = "2")]
-        Activity(super::Activity),
-        /// An answer to `drain`: nothing of this gateway is in flight at that incarnation, and nothing will
-        /// be until `drain_over`.
-        #[prost(message, tag = "3")]
-        Drained(super::Drained),
-        /// An answer to `drain` with `only_if_idle`: something is in flight; it is not let go of.
-        #[prost(message, tag = "4")]
-        Busy(super::Busy),
-        /// Requests that ended since the last such message.
-        #[prost(message, tag = "5")]
-        Finished(super::FinishedRequests),
-    }
-}
-/// What magid tells a gateway.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct AttachResponse {
-    /// One of these.
-    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3")]
-    pub message: ::core::option::Option<attach_response::Message>,
-}
-/// Nested message and enum types in `AttachResponse`.
-pub mod attach_response {
-    /// One of these.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Message {
-        /// Where servers are.
-        #[prost(message, tag = "1")]
-        Routes(super::Routes),
-        /// To let go of an incarnation: no new requests; to be answered when none is in flight any more.
-        #[prost(message, tag = "2")]
-        Drain(super::Drain),
-        /// That drain is called off: the incarnation goes on serving.
-        #[prost(message, tag = "3")]
-        DrainOver(super::DrainOver),
-    }
-}
-/// Who a gateway is.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Hello {
-    /// Unique for the life of its process.
-    #[prost(string, tag = "1")]
-    pub gateway_id: ::prost::alloc::string::String,
-    /// Its version.
-    #[prost(string, tag = "2")]
-    pub version: ::prost::alloc::string::String,
-    /// Its process id.
-    #[prost(uint32, tag = "3")]
-    pub pid: u32,
-    /// Where it listens, for example `<http://127.0.0.1:8000`.>
-    #[prost(string, repeated, tag = "4")]
-    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-/// What is in flight at a server.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Activity {
-    /// The server.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    /// The incarnation that the requests are at. Absent if all of them wait for one.
-    #[prost(uint64, optional, tag = "2")]
-    pub incarnation: ::core::option::Option<u64>,
-    /// Requests that were forwarded and are not answered to their end.
-    #[prost(uint32, tag = "3")]
-    pub in_flight: u32,
-    /// Requests that wait for a place or for the server to get ready.
-    #[prost(uint32, tag = "4")]
-    pub waiting: u32,
-    /// When a request was last begun or ended. Absent if there was none.
-    #[prost(message, optional, tag = "5")]
-    pub last_used: ::core::option::Option<::prost_types::Timestamp>,
-    /// Tokens per second of the answer that ended last, as the server measured them. Absent if unknown.
-    #[prost(double, optional, tag = "6")]
-    pub tokens_per_second: ::core::option::Option<f64>,
-}
-/// Nothing is in flight.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Drained {
-    /// The server.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    /// The incarnation.
-    #[prost(uint64, tag = "2")]
-    pub incarnation: u64,
-}
-/// Something is in flight.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Busy {
-    /// The server.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    /// The incarnation.
-    #[prost(uint64, tag = "2")]
-    pub incarnation: u64,
-}
-/// The routes to all servers.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Routes {
-    /// Grows with every change.
-    #[prost(uint64, tag = "1")]
-    pub revision: u64,
-    /// True for the first message: `routes` is complete, and whatever is missing does not exist.
-    #[prost(bool, tag = "2")]
-    pub snapshot: bool,
-    /// Routes that are new or changed.
-    #[prost(message, repeated, tag = "3")]
-    pub routes: ::prost::alloc::vec::Vec<Route>,
-    /// Names of servers that are gone.
-    #[prost(string, repeated, tag = "4")]
-    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-/// The way to one server.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Route {
-    /// The name of the server.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    /// Other names it is known by.
-    #[prost(string, repeated, tag = "2")]
-    pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The id of its model in the registry. Absent if the model is not in the registry.
-    #[prost(string, optional, tag = "3")]
-    pub model_id: ::core::option::Option<::prost::alloc::string::String>,
-    /// Its public state.
-    #[prost(enumeration = "ServerState", tag = "4")]
-    pub state: i32,
-    /// Why it is in that state: a stable code.
-    #[prost(string, tag = "5")]
-    pub reason: ::prost::alloc::string::String,
-    /// The same for people, with the numbers behind it.
-    #[prost(string, tag = "6")]
-    pub detail: ::prost::alloc::string::String,
-    /// Share of the model that is loaded, 0 to 100. Only while starting, where it is known.
-    #[prost(uint32, optional, tag = "7")]
-    pub load_percent: ::core::option::Option<u32>,
-    /// Number of its newest incarnation. Absent before the first.
-    #[prost(uint64, optional, tag = "8")]
-    pub incarnation: ::core::option::Option<u64>,
-    /// Where that incarnation listens, for example `<http://127.0.0.1:8080`.> Only while it is ready or
-    /// draining.
-    #[prost(string, optional, tag = "9")]
-    pub endpoint: ::core::option::Option<::prost::alloc::string::String>,
-    /// The key that the incarnation asks for. Absent if it asks for none. A secret.
-    #[prost(string, optional, tag = "10")]
-    pub api_key: ::core::option::Option<::prost::alloc::string::String>,
-    /// An operator holds it stopped: requests for it are refused.
-    #[prost(bool, tag = "11")]
-    pub held: bool,
-    /// Requests that may be in flight at a time. 0: no limit.
-    #[prost(uint32, tag = "12")]
-    pub max_in_flight: u32,
-    /// Requests that may wait.
-    #[prost(uint32, tag = "13")]
-    pub max_queue: u32,
-    /// How long each may wait.
-    #[prost(message, optional, tag = "14")]
-    pub max_wait: ::core::option::Option<::prost_types::Duration>,
-    /// What its model is for: `chat`, `embedding`, `rerank` or `vision`. Empty if unknown.
-    #[prost(string, tag = "15")]
-    pub kind: ::prost::alloc::string::String,
-    /// Whether its model thinks before it answers.
-    #[prost(bool, tag = "16")]
-    pub thinking: bool,
-    /// The context that one request can use, in tokens. Absent if unknown.
-    #[prost(uint32, optional, tag = "17")]
-    pub context_length: ::core::option::Option<u32>,
-    /// The context that the model was trained with, in tokens. Absent if unknown.
-    #[prost(uint32, optional, tag = "18")]
-    pub trained_context_length: ::core::option::Option<u32>,
-    /// The size of the model's files in bytes. Absent if unknown.
-    #[prost(uint64, optional, tag = "19")]
-    pub model_size: ::core::option::Option<u64>,
-    /// The number of the model's parameters. Absent if unknown.
-    #[prost(uint64, optional, tag = "20")]
-    pub parameters: ::core::option::Option<u64>,
-    /// When the model was first seen. Absent if it is not in the registry.
-    #[prost(message, optional, tag = "21")]
-    pub first_seen: ::core::option::Option<::prost_types::Timestamp>,
-}
-/// To let go of an incarnation.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Drain {
-    /// The server.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    /// The incarnation.
-    #[prost(uint64, tag = "2")]
-    pub incarnation: u64,
-    /// To be answered with `busy` at once if anything is in flight or waits for it.
-    #[prost(bool, tag = "3")]
-    pub only_if_idle: bool,
-}
-/// A drain that is called off.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DrainOver {
-    /// The server.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    /// The incarnation.
-    #[prost(uint64, tag = "2")]
-    pub incarnation: u64,
-}
-/// The server to have ready.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EnsureReadyRequest {
-    /// Its name, an alias, or the id of a model that one server serves.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-}
-/// A server that is ready.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EnsureReadyResponse {
-    /// Its name.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    /// The incarnation that is ready.
-    #[prost(uint64, tag = "2")]
-    pub incarnation: u64,
-    /// Where it listens, for example `<http://127.0.0.1:8080`.>
-    #[prost(string, tag = "3")]
-    pub endpoint: ::prost::alloc::string::String,
-    /// The key that the incarnation asks for. Absent if it asks for none. A secret.
-    #[prost(string, optional, tag = "4")]
-    pub api_key: ::core::option::Option<::prost::alloc::string::String>,
-}
-/// Requests that ended.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct FinishedRequests {
-    /// In the order of their ends.
-    #[prost(message, repeated, tag = "1")]
-    pub requests: ::prost::alloc::vec::Vec<FinishedRequest>,
-    /// How many more ended and were not told of, since there were too many.
-    #[prost(uint64, tag = "2")]
-    pub missed: u64,
-}
-/// A request that ended.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct FinishedRequest {
-    /// Its id, as in the reply's `x-request-id`.
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    /// When it came.
-    #[prost(message, optional, tag = "2")]
-    pub at: ::core::option::Option<::prost_types::Timestamp>,
-    /// The model that it asked for. Empty if it named none.
-    #[prost(string, tag = "3")]
-    pub model: ::prost::alloc::string::String,
-    /// The server that it went to. Empty if it did not get that far.
-    #[prost(string, tag = "4")]
-    pub server: ::prost::alloc::string::String,
-    /// The incarnation that answered. Absent if none did.
-    #[prost(uint64, optional, tag = "5")]
-    pub incarnation: ::core::option::Option<u64>,
-    /// The path of the request, without its query.
-    #[prost(string, tag = "6")]
-    pub path: ::prost::alloc::string::String,
-    /// The HTTP status of the answer.
-    #[prost(uint32, tag = "7")]
-    pub status: u32,
-    /// The name of the key that it carried. Empty if none is asked for.
-    #[prost(string, tag = "8")]
-    pub key: ::prost::alloc::string::String,
-    /// How it ended: `done`, `refused`, `cancelled` by the client, or `broken` upstream.
-    #[prost(string, tag = "9")]
-    pub outcome: ::prost::alloc::string::String,
-    /// A stable code if it was not done, such as `queue-full`. Empty otherwise.
-    #[prost(string, tag = "10")]
-    pub reason: ::prost::alloc::string::String,
-    /// From its coming until it was forwarded.
-    #[prost(message, optional, tag = "11")]
-    pub waited: ::core::option::Option<::prost_types::Duration>,
-    /// From its coming until the first byte of the answer's body. Absent if there was none.
-    #[prost(message, optional, tag = "12")]
-    pub first_byte: ::core::option::Option<::prost_types::Duration>,
-    /// From its coming until its end.
-    #[prost(message, optional, tag = "13")]
-    pub took: ::core::option::Option<::prost_types::Duration>,
-    /// Tokens of the prompt, as the server tells. Absent if it does not.
-    #[prost(uint64, optional, tag = "14")]
-    pub prompt_tokens: ::core::option::Option<u64>,
-    /// Tokens of the answer, as the server tells. Absent if it does not.
-    #[prost(uint64, optional, tag = "15")]
-    pub tokens: ::core::option::Option<u64>,
-    /// Tokens per second of the answer, as the server measured them. Absent if it did not tell.
-    #[prost(double, optional, tag = "16")]
-    pub tokens_per_second: ::core::option::Option<f64>,
-    /// Whether the answer was a stream of events.
-    #[prost(bool, tag = "17")]
-    pub stream: bool,
-}
-/// Which requests to tell of.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchRequestsRequest {
-    /// To go on with every further one.
-    #[prost(bool, tag = "1")]
-    pub follow: bool,
-    /// Only those of this server; empty: of all.
-    #[prost(string, tag = "2")]
-    pub server: ::prost::alloc::string::String,
-}
-/// Requests that ended.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchRequestsResponse {
-    /// In the order of their ends.
-    #[prost(message, repeated, tag = "1")]
-    pub requests: ::prost::alloc::vec::Vec<FinishedRequest>,
-    /// How many were missed before these.
-    #[prost(uint64, tag = "2")]
-    pub missed: u64,
-}
-/// Generated client implementations.
-pub mod gateway_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// How requests get to servers that are ready, and servers ready for requests.
-    ///
-    /// A gateway attaches once and is told by stream where each server listens, so a request for a ready
-    /// server costs no call. It counts what is in flight itself, and magid asks it before it ends a server:
-    /// no server is stopped under a request of an attached gateway before `drain_timeout`.
-    #[derive(Debug, Clone)]
-    pub struct GatewayServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl GatewayServiceClient<tonic::transport::Channel> {
-        /// Attempt to create a new client by connecting to a given endpoint.
-        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
-        where
-            D: TryInto<tonic::transport::Endpoint>,
-            D::Error: Into<StdError>,
-        {
-            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
-            Ok(Self::new(conn))
-        }
-    }
-    impl<T> GatewayServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> GatewayServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            GatewayServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Attaches a gateway for as long as both streams are open. The first message of the gateway is
-        /// `hello`, that of magid `routes` with `snapshot`. If the stream ends, what the gateway has in flight
-        /// counts as gone; the gateway goes on serving what it knows to be ready, and attaches again.
-        pub async fn attach(
-            &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::AttachRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::AttachResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/magi.v1.GatewayService/Attach",
-            );
-            let mut req = request.into_streaming_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("magi.v1.GatewayService", "Attach"));
-            self.inner.streaming(req, path, codec).await
-        }
-        /// Asks for a server on behalf of a request, and answers when it is ready. A load that is under way is
-        /// joined. Dropping the call does not stop the load.
-        ///
-        /// stopped: started, also if an operator stopped it, unless it is held. starting, backoff: joined.
-        /// ready: answered at once. draining, stopping: started again when the old incarnation is gone; an
-        /// idle stop that can still be called off is called off. failed: started if its half-open try is due,
-        /// else refused.
-        ///
-        /// * NOT_FOUND, reason `no-such-server`: with names like it.
-        /// * FAILED_PRECONDITION, reason `held`: an operator holds it stopped.
-        /// * FAILED_PRECONDITION, reason `does-not-fit`: it needs more memory than there is; with the numbers.
-        /// * UNAVAILABLE, reason = the exit class of its last failure: with the last lines of its output, and
-        ///  google.rpc.RetryInfo if there will be another try.
-        /// * UNAVAILABLE, reason `shutting-down`; RESOURCE_EXHAUSTED, reason `busy`.
-        pub async fn ensure_ready(
-            &mut self,
-            request: impl tonic::IntoRequest<super::EnsureReadyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::EnsureReadyResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/magi.v1.GatewayService/EnsureReady",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("magi.v1.GatewayService", "EnsureReady"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Requests that attached gateways have finished: the last ones that magid keeps, then, with `follow`,
-        /// every further one. A reader that falls behind is told how many it missed. Legal always.
-        pub async fn watch_requests(
-            &mut self,
-            request: impl tonic::IntoRequest<super::WatchRequestsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::WatchRequestsResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/magi.v1.GatewayService/WatchRequests",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("magi.v1.GatewayService", "WatchRequests"));
-            self.inner.server_streaming(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod gateway_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with GatewayServiceServer.
-    #[async_trait]
-    pub trait GatewayService: std::marker::Send + std::marker::Sync + 'static {
-        /// Server streaming response type for the Attach method.
-        type AttachStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::AttachResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// Attaches a gateway for as long as both streams are open. The first message of the gateway is
-        /// `hello`, that of magid `routes` with `snapshot`. If the stream ends, what the gateway has in flight
-        /// counts as gone; the gateway goes on serving what it knows to be ready, and attaches again.
-        async fn attach(
-            &self,
-            request: tonic::Request<tonic::Streaming<super::AttachRequest>>,
-        ) -> std::result::Result<tonic::Response<Self::AttachStream>, tonic::Status>;
-        /// Asks for a server on behalf of a request, and answers when it is ready. A load that is under way is
-        /// joined. Dropping the call does not stop the load.
-        ///
-        /// stopped: started, also if an operator stopped it, unless it is held. starting, backoff: joined.
-        /// ready: answered at once. draining, stopping: started again when the old incarnation is gone; an
-        /// idle stop that can still be called off is called off. failed: started if its half-open try is due,
-        /// else refused.
-        ///
-        /// * NOT_FOUND, reason `no-such-server`: with names like it.
-        /// * FAILED_PRECONDITION, reason `held`: an operator holds it stopped.
-        /// * FAILED_PRECONDITION, reason `does-not-fit`: it needs more memory than there is; with the numbers.
-        /// * UNAVAILABLE, reason = the exit class of its last failure: with the last lines of its output, and
-        ///  google.rpc.RetryInfo if there will be another try.
-        /// * UNAVAILABLE, reason `shutting-down`; RESOURCE_EXHAUSTED, reason `busy`.
-        async fn ensure_ready(
-            &self,
-            request: tonic::Request<super::EnsureReadyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::EnsureReadyResponse>,
-            tonic::Status,
-        >;
-        /// Server streaming response type for the WatchRequests method.
-        type WatchRequestsStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::WatchRequestsResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// Requests that attached gateways have finished: the last ones that magid keeps, then, with `follow`,
-        /// every further one. A reader that falls behind is told how many it missed. Legal always.
-        async fn watch_requests(
-            &self,
-            request: tonic::Request<super::WatchRequestsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<Self::WatchRequestsStream>,
-            tonic::Status,
-        >;
-    }
-    /// How requests get to servers that are ready, and servers ready for requests.
-    ///
-    /// A gateway attaches once and is told by stream where each server listens, so a request for a ready
-    /// server costs no call. It counts what is in flight itself, and magid asks it before it ends a server:
-    /// no server is stopped under a request of an attached gateway before `drain_timeout`.
-    #[derive(Debug)]
-    pub struct GatewayServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> GatewayServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for GatewayServiceServer<T>
-    where
-        T: GatewayService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/magi.v1.GatewayService/Attach" => {
-                    #[allow(non_camel_case_types)]
-                    struct AttachSvc<T: GatewayService>(pub Arc<T>);
-                    impl<
-                        T: GatewayService,
-                    > tonic::server::StreamingService<super::AttachRequest>
-                    for AttachSvc<T> {
-                        type Response = super::AttachResponse;
-                        type ResponseStream = T::AttachStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<
-                                tonic::Streaming<super::AttachRequest>,
-                            >,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as GatewayService>::attach(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = AttachSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/magi.v1.GatewayService/EnsureReady" => {
-                    #[allow(non_camel_case_types)]
-                    struct EnsureReadySvc<T: GatewayService>(pub Arc<T>);
-                    impl<
-                        T: GatewayService,
-                    > tonic::server::UnaryService<super::EnsureReadyRequest>
-                    for EnsureReadySvc<T> {
-                        type Response = super::EnsureReadyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::EnsureReadyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as GatewayService>::ensure_ready(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = EnsureReadySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/magi.v1.GatewayService/WatchRequests" => {
-                    #[allow(non_camel_case_types)]
-                    struct WatchRequestsSvc<T: GatewayService>(pub Arc<T>);
-                    impl<
-                        T: GatewayService,
-                    > tonic::server::ServerStreamingService<super::WatchRequestsRequest>
-                    for WatchRequestsSvc<T> {
-                        type Response = super::WatchRequestsResponse;
-                        type ResponseStream = T::WatchRequestsStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::WatchRequestsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as GatewayService>::watch_requests(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = WatchRequestsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for GatewayServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "magi.v1.GatewayService";
-    impl<T> tonic::server::NamedService for GatewayServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
