@@ -76,6 +76,11 @@ impl Gateway {
         self.env.insert(name.into(), value.into());
     }
 
+    /// Has it talk to magid over this socket, from its next start on.
+    pub fn connect_to(&mut self, socket: PathBuf) {
+        self.socket = socket;
+    }
+
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
