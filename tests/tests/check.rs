@@ -52,6 +52,22 @@ async fn a_fleet_that_runs_passes_every_check_and_each_server_makes_what_it_is_f
 }
 
 #[tokio::test]
+async fn a_server_that_asks_for_a_key_is_asked_with_it() {
+    let Some(program) = llama_server() else {
+        return;
+    };
+    let mut fleet = Fleet::new();
+    fleet.set("llama_server.api_key", "auto");
+    fleet.save(&[Server::real("alpha", &program).set("ctx_size", 512)]);
+    fleet.start().await;
+    fleet.ready("alpha").await;
+    let report = fleet.magictl(&["check", "--live", "-o", "json"]).await;
+    let report = report.json();
+    let live = findings(&report, "live")[0];
+    assert_eq!(live["level"], "ok", "{live:#}");
+}
+
+#[tokio::test]
 async fn servers_that_outlived_their_magid_are_no_strangers() {
     let mut fleet = Fleet::new();
     let port = fleet.port(0);

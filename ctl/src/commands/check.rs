@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::Args;
-use magi_proto::v1::ExplainServerRequest;
+use magi_proto::v1::{EnsureReadyRequest, ExplainServerRequest};
 use magid::check::{self, Magid, Running, live};
+use magid::supervisor::key::ApiKey;
 use tokio::sync::oneshot;
 
 use super::subject::{Reached, reach};
@@ -78,24 +79,31 @@ async fn ask(
     };
     let servers = magid.map(|magid| magid.servers).unwrap_or_default();
     let mut targets = Vec::new();
-    for Running {
-        server, endpoint, ..
-    } in servers.into_iter().filter(|server| server.is_ready)
-    {
-        let request = ExplainServerRequest {
-            name: server.clone(),
-        };
+    for server in servers.into_iter().filter(|server| server.is_ready) {
         // One that is gone meanwhile is not ready.
-        let Ok(explained) = client.servers().explain_server(read(request)).await else {
-            continue;
-        };
-        targets.push(live::Target {
-            server,
-            endpoint,
-            purpose: live::Purpose::of(&explained.into_inner().argv),
-        });
+        targets.extend(target(client, server).await);
     }
     Ok(live::live(targets).await)
+}
+
+/// How a server that is ready is asked. Its key is told to those who serve, like this request.
+async fn target(client: &Client, running: Running) -> Option<live::Target> {
+    let server = running.server;
+    let request = ExplainServerRequest {
+        name: server.clone(),
+    };
+    let explained = client.servers().explain_server(read(request)).await.ok()?;
+    let request = EnsureReadyRequest {
+        server: server.clone(),
+    };
+    let ready = client.gateways().ensure_ready(read(request)).await.ok()?;
+    let ready = ready.into_inner();
+    Some(live::Target {
+        server,
+        endpoint: ready.endpoint.strip_prefix("http://")?.parse().ok()?,
+        api_key: ready.api_key.as_deref().map(ApiKey::from),
+        purpose: live::Purpose::of(&explained.into_inner().argv),
+    })
 }
 
 fn print(report: &Report, critical: bool, output: Output) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::finding::{Check, Finding};
 use crate::process::probe::{self, ProbeError};
+use crate::supervisor::key::ApiKey;
 use crate::text::one_line;
 
 /// How long one server may take for a token. One that is busy for longer is told as such.
@@ -41,6 +42,8 @@ pub struct Target {
     pub server: String,
     /// Where it listens.
     pub endpoint: SocketAddr,
+    /// What it asks its clients for.
+    pub api_key: Option<ApiKey>,
     /// What it is there for.
     pub purpose: Purpose,
 }
@@ -102,7 +105,8 @@ async fn ask(target: Target, latest: Instant) -> Finding {
     let (path, document) = target.purpose.request();
     let began = Instant::now();
     let left = latest.saturating_duration_since(began);
-    let answer = probe::post(target.endpoint, left, path, document).await;
+    let key = target.api_key.as_ref().map(ApiKey::as_str);
+    let answer = probe::post(target.endpoint, left, path, document, key).await;
     judge(&target, &answer, began.elapsed())
 }
 
@@ -152,6 +156,7 @@ mod tests {
         Target {
             server: "x".to_owned(),
             endpoint: SocketAddr::new([127, 0, 0, 1].into(), 1),
+            api_key: None,
             purpose,
         }
     }

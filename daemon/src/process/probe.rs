@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -182,14 +183,19 @@ async fn ask(
     path: &str,
     api_key: Option<&str>,
 ) -> Result<(StatusCode, Bytes), ProbeError> {
-    let mut request = Request::get(path);
-    if let Some(key) = api_key {
-        request = request.header(AUTHORIZATION, format!("Bearer {key}"));
-    }
+    let request = authorized(Request::get(path), api_key);
     let request = request.body(Full::default()).map_err(broken)?;
     timeout(limit, exchange(address, request))
         .await
         .unwrap_or(Err(ProbeError::TimedOut(limit)))
+}
+
+/// Adds the key that the server asks for, if it does.
+fn authorized(request: Builder, api_key: Option<&str>) -> Builder {
+    match api_key {
+        Some(key) => request.header(AUTHORIZATION, format!("Bearer {key}")),
+        None => request,
+    }
 }
 
 /// Posts a JSON document to an endpoint for requests, which may take as long as the model needs.
@@ -203,8 +209,9 @@ pub async fn post(
     limit: Duration,
     path: &str,
     document: String,
+    api_key: Option<&str>,
 ) -> Result<(u16, Bytes), ProbeError> {
-    let request = Request::post(path)
+    let request = authorized(Request::post(path), api_key)
         .header(CONTENT_TYPE, "application/json")
         .body(Full::from(document))
         .map_err(broken)?;

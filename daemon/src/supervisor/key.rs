@@ -34,6 +34,13 @@ impl ApiKey {
     }
 }
 
+/// One that magid told.
+impl From<&str> for ApiKey {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(***)")
