@@ -256,3 +256,35 @@ async fn an_activated_profile_lets_go_of_what_is_held() {
         .await;
     ensure(&fleet, "beta").await.unwrap();
 }
+
+#[tokio::test]
+async fn of_several_servers_of_a_model_a_ready_one_is_preferred() {
+    let mut fleet = Fleet::new();
+    fleet.make_model("word");
+    fleet.settle("models");
+    let server = |name| on_demand(name).set("model", "word");
+    fleet.save(&[server("alpha"), server("beta")]);
+    fleet.start().await;
+    ensure(&fleet, "beta").await.unwrap();
+    assert_eq!(ensure(&fleet, "word").await.unwrap().server, "beta");
+    fleet.magictl(&["stop", "beta"]).await.expect_code(0);
+    assert_eq!(ensure(&fleet, "word").await.unwrap().server, "alpha");
+}
+
+#[tokio::test]
+async fn who_had_a_server_run_is_logged_and_who_joined_is_not() {
+    let mut fleet = Fleet::new();
+    fleet.save(&[on_demand("alpha")]);
+    fleet.start().await;
+    for _ in 0..3 {
+        ensure(&fleet, "alpha").await.unwrap();
+    }
+    ensure(&fleet, "unknown").await.unwrap_err();
+    let output = fleet.output();
+    let told = |words| output.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(told("is wanted by"), 1, "{output}");
+    assert_eq!(told("was refused"), 0, "{output}");
+    let line = output.lines().find(|line| line.contains("is wanted by"));
+    let pid = format!("pid {}", std::process::id());
+    assert!(line.unwrap().contains(&pid), "{line:?}");
+}

@@ -8,8 +8,9 @@ use magi_proto::v1::gateway_service_server::GatewayService;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, attach, convert, errors, reader};
+use super::{Api, attach, convert, errors, peer, reader};
 use crate::supervisor::board::Row;
+use crate::supervisor::fleet::DemandError;
 use crate::supervisor::gateways::{Gateway, Gateways};
 
 #[tonic::async_trait]
@@ -29,14 +30,19 @@ impl GatewayService for Api {
         &self,
         request: Request<v1::EnsureReadyRequest>,
     ) -> Result<Response<v1::EnsureReadyResponse>, Status> {
+        let who = peer::describe(&request);
         let name = request.into_inner().server;
         let mut ending = self.ending.clone();
         // Both arms are cancel-safe: they only wait.
         let ready = tokio::select! {
-            ready = self.fleet.ensure_ready(name) => ready,
+            ready = self.fleet.ensure_ready(name.clone(), who.clone()) => ready,
             _ = ending.wait_for(|ending| *ending) => return Err(errors::shutting_down()),
         };
-        let (server, serving) = ready.map_err(errors::demand)?;
+        // A client that is refused may come again at once, and for ever.
+        let refused = |why: &DemandError| {
+            tracing::debug!("a request of {who} was refused: {why}");
+        };
+        let (server, serving) = ready.inspect_err(refused).map_err(errors::demand)?;
         Ok(Response::new(v1::EnsureReadyResponse {
             server: server.to_string(),
             incarnation: serving.incarnation,

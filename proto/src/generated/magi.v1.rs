@@ -2454,7 +2454,8 @@ pub struct DrainOver {
 /// The server to have ready.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EnsureReadyRequest {
-    /// Its name, an alias, or the id of a model that one server serves.
+    /// Its name, an alias, or the id of a model. Of several servers of that model the first by name that is
+    /// ready is meant, else the first.
     #[prost(string, tag = "1")]
     pub server: ::prost::alloc::string::String,
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::owner::{Fleet, tell};
 use super::{AskError, FleetHandle, Request};
-use crate::lifecycle::{ExitClass, StopReason};
+use crate::lifecycle::{ExitClass, PublicState, StopReason};
 use crate::name::ServerName;
 use crate::supervisor::server::{Command, NotReady, Serving};
 use crate::supervisor::stopped::Stop;
@@ -63,16 +63,21 @@ fn detail_text(detail: &str) -> String {
 pub(super) type Answer = oneshot::Receiver<Result<Serving, NotReady>>;
 
 impl FleetHandle {
-    /// Has a server ready for a request, and waits for that. `name` is that of a server, an alias, or
-    /// the id of a model that one server serves. To stop waiting stops nothing else.
+    /// Has a server ready for a request of `who`, and waits for that. `name` is that of a server, an
+    /// alias, or the id of a model: of several servers of a model it is the first that is ready, else the
+    /// first. To stop waiting stops nothing else.
     ///
     /// # Errors
     ///
     /// If the server will not get ready by itself.
-    pub async fn ensure_ready(&self, name: String) -> Result<(ServerName, Serving), DemandError> {
+    pub async fn ensure_ready(
+        &self,
+        name: String,
+        who: String,
+    ) -> Result<(ServerName, Serving), DemandError> {
         for _ in 0..SEATS {
-            let name = name.clone();
-            let demanded = self.request(|reply| Request::Demand(name, reply));
+            let (name, who) = (name.clone(), who.clone());
+            let demanded = self.request(|reply| Request::Demand { name, who, reply });
             let (server, answer) = demanded.await??;
             match answer.await {
                 Ok(Ok(serving)) => return Ok((server, serving)),
@@ -107,9 +112,13 @@ fn not_ready(server: ServerName, why: NotReady) -> DemandError {
 }
 
 impl Fleet {
-    /// Has a server run because a request wants it. That an operator stopped it is forgotten, unless it
+    /// Has a server run because a request of `who` wants it. That an operator stopped it is forgotten, unless it
     /// is held.
-    pub(super) fn demand(&mut self, name: &str) -> Result<(ServerName, Answer), DemandError> {
+    pub(super) fn demand(
+        &mut self,
+        name: &str,
+        who: String,
+    ) -> Result<(ServerName, Answer), DemandError> {
         self.check_open()?;
         let server = self.resolve_model(name)?;
         self.check_room([&server])?;
@@ -125,27 +134,27 @@ impl Fleet {
         self.before.remove(&server);
         if let Some(member) = self.members.get_mut(&server) {
             member.wanted = true;
-            tell(member, Command::Demand(answer));
+            tell(member, Command::Demand { answer, who });
         }
         Ok((server, answered))
     }
 
-    /// The server of that name or alias; else the one that serves the model of that id.
+    /// The server of that name or alias; else one that serves the model of that id: the first that is
+    /// ready, or the first. Gateways choose by the same rule, from the routes that they are told.
     fn resolve_model(&self, name: &str) -> Result<ServerName, AskError> {
         self.resolve(name).or_else(|unknown| {
             let serves = self.defined().filter(|(_, member)| {
                 let id = member.definition.launch.model.id.as_deref();
                 id == Some(name)
             });
-            let serves: Vec<&ServerName> = serves.map(|(server, _)| server).collect();
-            match serves[..] {
-                [server] => Ok(server.clone()),
-                [] => Err(unknown),
-                [first, ..] => Err(AskError::NoSuchServer {
-                    name: name.to_owned(),
-                    near: Some(first.to_string()),
-                }),
-            }
+            // Of equals the first is the least, and they come in the order of their names.
+            let chosen = serves.min_by_key(|(server, _)| !self.is_ready(server));
+            chosen.map(|(server, _)| server.clone()).ok_or(unknown)
         })
+    }
+
+    fn is_ready(&self, server: &ServerName) -> bool {
+        let row = self.context.board.row(server);
+        row.is_some_and(|row| row.view.state == PublicState::Ready)
     }
 }

@@ -182,10 +182,11 @@ enum Request {
         String,
         oneshot::Sender<Result<(ServerName, oneshot::Receiver<Explanation>), AskError>>,
     ),
-    Demand(
-        String,
-        oneshot::Sender<Result<(ServerName, demand::Answer), DemandError>>,
-    ),
+    Demand {
+        name: String,
+        who: String,
+        reply: oneshot::Sender<Result<(ServerName, demand::Answer), DemandError>>,
+    },
     Conclude {
         may_veto: bool,
         reply: oneshot::Sender<Conclusion>,

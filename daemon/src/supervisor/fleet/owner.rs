@@ -151,8 +151,8 @@ impl Fleet {
             Request::Ask(ask, selector, expected, reply) => {
                 let _ = reply.send(self.ask(ask, &selector, expected));
             }
-            Request::Demand(name, reply) => {
-                let _ = reply.send(self.demand(&name));
+            Request::Demand { name, who, reply } => {
+                let _ = reply.send(self.demand(&name, who));
             }
             Request::Apply(definitions, mode, stops, reply) => {
                 let _ = reply.send(self.apply(definitions, mode, stops));

@@ -46,8 +46,9 @@ pub enum NotReady {
 }
 
 impl Server {
-    /// Has the server run for a request, which is told what came of it.
-    pub(super) fn demand(&mut self, answer: Answer) {
+    /// Has the server run for a request of `who`, which is told what came of it. Who joins what is under
+    /// way changes nothing, and is not worth a line in the log.
+    pub(super) fn demand(&mut self, answer: Answer, who: &str) {
         self.demands.retain(|waiting| !waiting.is_closed());
         if self.demands.len() >= DEMANDS {
             let _ = answer.send(Err(NotReady::TooMany));
@@ -55,7 +56,12 @@ impl Server {
         }
         self.demands.push(answer);
         self.want_room(Want::default());
+        let before = (self.state.desired, self.state.is_at_rest());
         self.apply(Event::Demand);
+        if before != (self.state.desired, self.state.is_at_rest()) {
+            let server = &self.definition.name;
+            tracing::info!("{server} is wanted by a request of {who}");
+        }
     }
 
     /// Answers the requests that wait, if there is an answer.

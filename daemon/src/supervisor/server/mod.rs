@@ -67,7 +67,12 @@ pub enum Command {
     /// Something is asked of the server. The sender is dropped when it has been done, or has failed.
     Ask(Event, Option<oneshot::Sender<()>>),
     /// A request wants it.
-    Demand(Answer),
+    Demand {
+        /// Told what came of it.
+        answer: Answer,
+        /// Who sent the request, for people.
+        who: String,
+    },
     /// Room is to be made for it if it lacks memory when it starts next: somebody asks for it.
     WantRoom(Want),
     /// It is defined anew.
@@ -384,7 +389,7 @@ impl Server {
                 self.apply(event);
             }
             Command::WantRoom(want) => self.want_room(want),
-            Command::Demand(answer) => self.demand(answer),
+            Command::Demand { answer, who } => self.demand(answer, &who),
             Command::Define {
                 definition,
                 replace,
