@@ -151,3 +151,18 @@ fn a_key_that_is_only_printed_changes_nothing() {
     assert!(said.contains("[[keys]]\nname = \"app\""), "{said}");
     assert!(!keys.file().exists());
 }
+
+#[test]
+fn keys_that_are_made_at_the_same_time_are_all_kept() {
+    let keys = Keys::new();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let keys = &keys;
+            scope.spawn(move || keys.printed(&format!("create key-{number}")));
+        }
+    });
+    let listed: Value = serde_json::from_str(&keys.printed("list -o json")).unwrap();
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 8, "{listed}");
+    // Nothing is left of it.
+    assert_eq!(fs::read_dir(keys.folder.path()).unwrap().count(), 1);
+}

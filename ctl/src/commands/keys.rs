@@ -3,10 +3,12 @@
 //! It edits gateway.toml, which a gateway that runs takes at once; magid has no part in it. A key is shown
 //! when it is made, and never again: the file has its hash.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use magid::config::{
@@ -32,6 +34,10 @@ const GATEWAY: &str = "magi-gateway";
 /// Who may do anything with a file of keys but its owner and its group.
 const OTHERS: u32 = 0o007;
 
+/// How often, and how long each time, another magictl that changes keys is waited for.
+const LOOKS: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// What about keys.
 #[derive(Debug, Args)]
 pub(crate) struct KeysArgs {
@@ -51,6 +57,17 @@ enum KeysCommand {
     Create(CreateArgs),
     /// Deletes a key: what carries it is refused from now on
     Delete(NameArgs),
+}
+
+impl KeysCommand {
+    /// Whether it writes into the file.
+    fn is_change(&self) -> bool {
+        match self {
+            Self::List => false,
+            Self::Create(args) => !args.print,
+            Self::Delete(_) => true,
+        }
+    }
 }
 
 /// Which key.
@@ -115,6 +132,9 @@ pub(crate) enum KeysError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody else changes them, and does not come to an end.
+    #[error("cannot change {}: another magictl is about to", .0.display())]
+    Busy(PathBuf),
     /// The system has no random numbers.
     #[error("cannot read random numbers: {0}")]
     Random(io::Error),
@@ -135,6 +155,7 @@ impl KeysError {
         match self {
             Self::NoSuchKey(_) => ExitStatus::NoSuchThing,
             Self::Invalid { .. } => ExitStatus::InvalidConfiguration,
+            Self::Busy(_) => ExitStatus::Busy,
             Self::Write(RewriteError::ReadOnly { .. } | RewriteError::NotOurs { .. }) => {
                 ExitStatus::NotPermitted
             }
@@ -157,8 +178,15 @@ pub(crate) async fn run(
     args: KeysArgs,
     output: Output,
 ) -> Result<ExitStatus, Failure> {
-    let file = KeyFile::open(locate(socket, args.config).await)?;
-    match args.command.unwrap_or(KeysCommand::List) {
+    let command = args.command.unwrap_or(KeysCommand::List);
+    let path = locate(socket, args.config).await;
+    // Held until the file is written: another one who read it meanwhile would write it without our change.
+    let _lock = match command.is_change() {
+        true => Some(lock(&path)?),
+        false => None,
+    };
+    let file = KeyFile::open(path)?;
+    match command {
         KeysCommand::List => list(&file, output)?,
         KeysCommand::Create(args) => create(&file, args, output)?,
         KeysCommand::Delete(args) => delete(&file, &args.name)?,
@@ -344,12 +372,36 @@ fn close(path: &Path) -> io::Result<()> {
     share(&File::open(path)?)
 }
 
+/// The right to change the file, until it is dropped. The folder is what is locked: the file is replaced
+/// by each change.
+fn lock(path: &Path) -> Result<File, KeysError> {
+    let folder = folder(path);
+    let failed = |source| KeysError::Make {
+        path: path.to_path_buf(),
+        source,
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::open(folder).map_err(failed)?;
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+    }
+    Err(KeysError::Busy(path.to_path_buf()))
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        None => Path::new("/"),
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+    }
+}
+
 /// Makes it, for its owner alone; root's also for the gateway.
 fn make(path: &Path) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    if !folder.as_os_str().is_empty() {
-        fs::create_dir_all(folder)?;
-    }
     let mut options = OpenOptions::new();
     let file = options
         .write(true)

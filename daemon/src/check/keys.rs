@@ -1,12 +1,15 @@
 //! Keys of the gateway: who gets by without one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::access::{EXECUTE, READ, Way};
 use super::facts::Facts;
 use super::finding::{Check, Finding, Place};
 use super::words::{count, names, shell_quoted};
-use crate::config::{self, ApiKeys, GatewayConfig, Listen};
+use crate::config::{self, ApiKeys, GatewayConfig, Glob, Listen};
+use crate::name::{Alias, ServerName};
+use crate::plan::Definition;
 use crate::reload::read::source;
 
 /// Nobody gets by without a key where there are keys.
@@ -22,6 +25,7 @@ pub(super) fn keys(facts: &Facts) -> Vec<Finding> {
     };
     let mut findings = judge(&parsed.gateway, facts.daemon.llama_server.api_key, &file);
     findings.extend(judge_file(&parsed.gateway, &file, &Way::to(&file)));
+    findings.extend(useless(&parsed.gateway, &facts.read.definitions, &file));
     if findings.is_empty() {
         findings.push(Finding::ok(Check::Keys, well(&parsed.gateway)));
     }
@@ -66,6 +70,38 @@ fn judge(gateway: &GatewayConfig, servers: ApiKeys, file: &Path) -> Vec<Finding>
     findings
 }
 
+/// A key that is for no server lets nobody do anything: a pattern may be misspelt. Where there are no
+/// servers that is no surprise.
+fn useless(
+    gateway: &GatewayConfig,
+    servers: &BTreeMap<ServerName, Definition>,
+    file: &Path,
+) -> Vec<Finding> {
+    let is_known = |glob: &Glob| servers.values().any(|server| is_for(glob, server));
+    let patterns = gateway.keys.iter().flat_map(|key| {
+        let unknown = key.models.iter().filter(|glob| !is_known(glob));
+        unknown.map(|glob| (&key.name, glob))
+    });
+    let told = patterns.map(|(name, glob)| {
+        let what = format!("key {name} is for {glob}, and there is no such server, alias or model");
+        Finding::warning(Check::Keys, what)
+            .help("`magictl status` and `magictl models list` tell what there is")
+            .at(Place::file(file))
+    });
+    match servers.is_empty() {
+        true => Vec::new(),
+        false => told.collect(),
+    }
+}
+
+/// Whether a pattern of a key is for this server, as the gateway sees it.
+fn is_for(glob: &Glob, server: &Definition) -> bool {
+    let model = server.launch.model.id.as_deref();
+    let aliases = server.aliases.iter().map(Alias::as_str);
+    let mut names = aliases.chain(model).chain([server.name.as_str()]);
+    names.any(|name| glob.matches(name))
+}
+
 /// Hashes of keys are not for everybody: a key that somebody made up himself could be guessed by its hash.
 fn judge_file(gateway: &GatewayConfig, file: &Path, way: &Way) -> Option<Finding> {
     let mut folders = way.folders.iter();
@@ -88,6 +124,7 @@ mod tests {
     use super::*;
     use crate::check::finding::Level;
     use crate::check::tests::facts_of;
+    use crate::config::SourceFile;
 
     const KEY: &str = "\
 [[keys]]
@@ -117,6 +154,39 @@ scopes = [\"inference\"]
         assert!(what.contains("without a key"), "{what}");
         let (level, what) = found("[llama_server]\napi_key = \"auto\"\n", KEY).remove(0);
         assert_eq!((level, &*what), (Level::Ok, "1 key, and no way around"));
+    }
+
+    #[test]
+    fn a_key_for_what_is_not_there_is_told_where_there_is_something() {
+        let (dir, facts) = facts_of(
+            "active_profile = \"p\"\n",
+            &[(
+                "p",
+                "[servers.alpha]\nmodel = \"/m/x.gguf\"\naliases = [\"gpt\"]\n",
+            )],
+        );
+        let told = |facts: &Facts, models: &str| {
+            let text = format!("{KEY}models = {models}\n");
+            let file = dir.path().join("gateway.toml");
+            let source = SourceFile {
+                path: file.clone(),
+                text,
+            };
+            let parsed = config::parse_gateway(Some(&source), &facts.environment, &facts.locations);
+            let found = useless(&parsed.unwrap().gateway, &facts.read.definitions, &file);
+            found
+                .into_iter()
+                .map(|finding| finding.what)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(&facts, "[\"al*\", \"GPT\"]"), Vec::<String>::new());
+        let one = told(&facts, "[\"alpha\", \"qwne*\"]");
+        assert_eq!(
+            one,
+            ["key a is for qwne*, and there is no such server, alias or model"]
+        );
+        let (_empty, nothing) = facts_of("", &[]);
+        assert_eq!(told(&nothing, "[\"qwne*\"]"), Vec::<String>::new());
     }
 
     #[test]
