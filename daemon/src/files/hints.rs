@@ -99,6 +99,10 @@ impl Watch {
             std::future::pending::<()>().await;
         }
     }
+
+    fn has_hint(&self) -> bool {
+        self.changed.has_changed().unwrap_or(false)
+    }
 }
 
 /// Waits for the next hint from any of the watches; for ever if there are none. Cancel-safe: a hint
@@ -116,6 +120,18 @@ pub async fn any_changed(watches: &mut [Watch]) {
         }
     })
     .await;
+}
+
+/// Puts watches in the place of earlier ones: what those were not yet asked for is a hint of the new ones,
+/// and so is a folder that was not watched before, since it may have changed before it was.
+pub fn take_over(watches: &mut [Watch], former: &[Watch]) {
+    for watch in watches {
+        let mut same = former.iter().filter(|old| old.folder == watch.folder);
+        let is_seen = same.next().is_some_and(|old| !old.has_hint());
+        if !is_seen {
+            watch.changed.mark_changed();
+        }
+    }
 }
 
 impl Drop for Watch {
@@ -171,4 +187,34 @@ fn nearest_existing(folder: &Path) -> PathBuf {
 /// Nothing panics while it holds one of these locks, and what they guard is whole at every point.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_that_was_not_yet_asked_for_is_a_hint_of_the_next_watches() {
+        let dir = tempfile::tempdir().unwrap();
+        let hints = Hints::start();
+        let former = [hints.watch(dir.path())];
+        let mut other = hints.watch(dir.path());
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        other.changed().await;
+
+        let mut watches = [hints.watch(dir.path())];
+        assert!(!watches[0].has_hint());
+        take_over(&mut watches, &former);
+        assert!(watches[0].has_hint());
+    }
+
+    #[test]
+    fn only_what_was_not_watched_before_may_have_changed_before_it_was() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let hints = Hints::start();
+        let former = [hints.watch(dirs[0].path())];
+        let mut watches = dirs.each_ref().map(|dir| hints.watch(dir.path()));
+        take_over(&mut watches, &former);
+        assert_eq!(watches.each_ref().map(Watch::has_hint), [false, true]);
+    }
 }

@@ -15,7 +15,7 @@ use super::{
     Verdict,
 };
 use crate::config::{DaemonConfig, Environment, Locations};
-use crate::files::{Hints, Watch, any_changed};
+use crate::files::{Hints, Watch, any_changed, take_over};
 use crate::generations::{Activation, Digest, Store, Veto};
 use crate::memory::MemoryHandle;
 use crate::registry::{RegistryHandle, Snapshot};
@@ -204,7 +204,9 @@ impl Reloader {
         }
         folders.sort();
         folders.dedup();
-        self.watches = folders.iter().map(|f| self.hints.watch(f)).collect();
+        let watches = folders.iter().map(|f| self.hints.watch(f)).collect();
+        let former = std::mem::replace(&mut self.watches, watches);
+        take_over(&mut self.watches, &former);
     }
 
     /// Where programs are looked for.
