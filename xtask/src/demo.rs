@@ -182,7 +182,7 @@ impl Demo {
     magictl status
     magictl run beta hi -n 8
     magictl stop gamma && magictl run gamma hi -n 8    # a request starts it
-    magictl requests -f
+    magictl requests -f    # what came through the gateway, as the curl below does
     $EDITOR {profile}    # change the ctx_size of one
     magictl history && magictl diff && magictl rollback 1
     magictl models list
