@@ -55,7 +55,8 @@ fn find_or_install_at(python: &Path) -> Result<()> {
         "-m",
         "pip",
         "install",
-        "--quiet",
+        // Errors, and no word of each new try.
+        "-qq",
         "--disable-pip-version-check",
     ];
     run(Command::new(python).args(pip).args(PYTHON_CLIENTS)).context("pip cannot install them")?;
