@@ -78,16 +78,12 @@ pub enum Problem {
 ///
 /// It is not one JSON object and nothing else, or it can be read in more ways than one.
 pub fn find(body: &[u8]) -> Result<Asked<'_>, BodyError> {
-    let text = std::str::from_utf8(body).map_err(|error| BodyError::InvalidJson {
-        at: error.valid_up_to(),
-        problem: Problem::NotUtf8,
-    })?;
-    Walk { text, at: 0 }.document()
+    Walk { body, at: 0 }.document()
 }
 
-/// A walk over a text.
+/// A walk over a body.
 struct Walk<'b> {
-    text: &'b str,
+    body: &'b [u8],
     /// How far it got, in bytes.
     at: usize,
 }
@@ -105,7 +101,7 @@ impl<'b> Walk<'b> {
                     "model" if model.is_some() => return Err(BodyError::DuplicateModel),
                     "model" => model = Some(self.model()?),
                     "stream" if stream.is_some() => return Err(BodyError::DuplicateStream),
-                    "stream" => stream = Some(self.value()? == "true"),
+                    "stream" => stream = Some(self.value()? == b"true"),
                     _ => {
                         self.value()?;
                     }
@@ -130,7 +126,7 @@ impl<'b> Walk<'b> {
     fn model(&mut self) -> Result<Cow<'b, str>, BodyError> {
         self.space();
         match self.peek() {
-            Some(b'"') => Ok(decode(self.string()?)),
+            Some(b'"') => Ok(decode(self.text()?)),
             // What is no value at all is told as such.
             Some(_) | None => self.value().and(Err(BodyError::ModelNotAString)),
         }
@@ -139,14 +135,14 @@ impl<'b> Walk<'b> {
     /// The name of a member, with its escapes decoded, and the colon behind it.
     fn name(&mut self) -> Result<Cow<'b, str>, BodyError> {
         self.space();
-        let name = self.string()?;
+        let name = self.text()?;
         self.space();
         self.expect(b':')?;
         Ok(decode(name))
     }
 
     /// Any value of a member of the top-level object, as it stands.
-    fn value(&mut self) -> Result<&'b str, BodyError> {
+    fn value(&mut self) -> Result<&'b [u8], BodyError> {
         self.space();
         let start = self.at;
         let mut open = Open::default();
@@ -181,7 +177,7 @@ impl<'b> Walk<'b> {
             // One has ended here, or will at the next bracket.
             loop {
                 let Some(in_object) = open.innermost() else {
-                    return Ok(&self.text[start..self.at]);
+                    return Ok(&self.body[start..self.at]);
                 };
                 self.space();
                 let close = if in_object { b'}' } else { b']' };
@@ -250,28 +246,48 @@ impl<'b> Walk<'b> {
         Ok(())
     }
 
-    /// What is between two quotes, as it stands.
-    fn string(&mut self) -> Result<&'b str, BodyError> {
+    /// What is between two quotes, as a text.
+    fn text(&mut self) -> Result<&'b str, BodyError> {
+        let inside = self.string()?;
+        self.utf8(inside)
+    }
+
+    /// Where that is. It is UTF-8.
+    fn string(&mut self) -> Result<Range<usize>, BodyError> {
         self.expect(b'"')?;
         let start = self.at;
+        // Most are long and ASCII, and those are looked at only once.
+        let mut first_other = None;
         loop {
-            self.at += plain(self.rest());
+            self.at += match first_other {
+                None => plain(self.rest(), |byte| is_special(byte) || !byte.is_ascii()),
+                Some(_) => plain(self.rest(), is_special),
+            };
             match self.peek() {
                 Some(b'"') => {
-                    let inside = Range {
-                        start,
-                        end: self.at,
-                    };
+                    let end = self.at;
+                    if let Some(first_other) = first_other {
+                        self.utf8(first_other..end)?;
+                    }
                     self.at += 1;
-                    return Ok(&self.text[inside]);
+                    return Ok(start..end);
                 }
                 Some(b'\\') => {
                     let escape = escape(self.rest());
                     self.at += escape.ok_or_else(|| self.wrong(Problem::Escape))?.1;
                 }
+                Some(byte) if !byte.is_ascii() => first_other = Some(self.at),
                 Some(_) | None => return Err(self.wrong(Problem::Unexpected)),
             }
         }
+    }
+
+    fn utf8(&self, range: Range<usize>) -> Result<&'b str, BodyError> {
+        let start = range.start;
+        std::str::from_utf8(&self.body[range]).map_err(|error| BodyError::InvalidJson {
+            at: start + error.valid_up_to(),
+            problem: Problem::NotUtf8,
+        })
     }
 
     fn space(&mut self) {
@@ -294,11 +310,11 @@ impl<'b> Walk<'b> {
     }
 
     fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.body.get(self.at).copied()
     }
 
     fn rest(&self) -> &'b [u8] {
-        &self.text.as_bytes()[self.at..]
+        &self.body[self.at..]
     }
 
     fn wrong(&self, problem: Problem) -> BodyError {
@@ -339,10 +355,13 @@ impl Open {
     }
 }
 
-/// How many bytes at the beginning need no second look: none of them ends a string, is an escape or a
-/// control character.
-fn plain(text: &[u8]) -> usize {
-    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+/// Whether a byte of a string ends it, begins an escape, or cannot be there.
+fn is_special(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
+/// How many bytes at the beginning are not special.
+fn plain(text: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
     // Without a way out of the inner loop it is done with wide instructions.
     let is_plain = |block: &&[u8]| !block.iter().fold(false, |any, &b| any | is_special(b));
     let blocks = text.chunks_exact(BLOCK).take_while(is_plain).count();

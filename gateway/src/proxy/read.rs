@@ -1,6 +1,8 @@
 //! Reading the body of a request: once, whole, and not more than there may be.
 
 use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +14,7 @@ use hyper::body::Incoming;
 use magid::config::GatewayConfig;
 use tokio::time::timeout;
 
+use super::exchange::now;
 use crate::refusal::{Reason, Refusal};
 
 /// How long what is too large is still taken, so that its client gets to read why.
@@ -77,6 +80,11 @@ async fn next(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, 
 }
 
 async fn patiently<T>(coming: impl Future<Output = T>, patience: Duration) -> Result<T, Refusal> {
+    let mut coming = pin!(coming);
+    // What is there already needs no timer.
+    if let Poll::Ready(come) = now(|cx| coming.as_mut().poll(cx)).await {
+        return Ok(come);
+    }
     timeout(patience, coming).await.map_err(|_elapsed| {
         let message = format!("nothing more of the body came for {patience:?}");
         Refusal::new(Reason::BodyTimeout, message)

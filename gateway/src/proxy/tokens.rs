@@ -4,7 +4,7 @@
 //! whole answer. So only the end of an answer is kept while it passes, and nothing of it is parsed but
 //! the numbers behind a few names.
 
-use memchr::memmem;
+use memchr::memrchr_iter;
 
 /// Both objects have less than this, in bytes.
 const KEPT: usize = 1024;
@@ -66,12 +66,15 @@ impl Tail {
 
     /// The number behind the last `"name":`. In the text of an answer the quotes are escaped.
     fn number(&self, name: &str) -> Option<&str> {
-        let quoted = format!("\"{name}\":");
-        let at = memmem::rfind(&self.0, quoted.as_bytes())?;
-        if at > 0 && self.0[at - 1] == b'\\' {
-            return None;
-        }
-        let rest = self.0[at + quoted.len()..].trim_ascii_start();
+        // A tail has few colons, and most are not behind the name that is looked for.
+        let is_it = |colon: &usize| {
+            let before = self.0[..*colon].strip_suffix(b"\"");
+            let before = before.and_then(|before| before.strip_suffix(name.as_bytes()));
+            let before = before.and_then(|before| before.strip_suffix(b"\""));
+            before.is_some_and(|before| !before.ends_with(b"\\"))
+        };
+        let colon = memrchr_iter(b':', &self.0).find(is_it)?;
+        let rest = self.0[colon + 1..].trim_ascii_start();
         let is_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
         let end = rest.iter().position(|byte| !is_number(byte))?;
         std::str::from_utf8(&rest[..end]).ok()
