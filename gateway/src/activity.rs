@@ -162,6 +162,11 @@ impl Entry {
 }
 
 impl Active {
+    /// What is known of the request.
+    pub fn request(&self) -> Request {
+        self.entry.request.borrow().clone()
+    }
+
     /// Notes what has become of the request.
     pub fn update(&self, change: impl FnOnce(&mut Request)) {
         change(&mut self.entry.request.borrow_mut());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use magi_proto::v1;
 use tokio::time::Instant;
@@ -37,14 +37,10 @@ pub(super) struct Account {
     gateway: Arc<Gateway>,
     id: HeaderValue,
     active: Rc<Active>,
-    uri: Uri,
     begun: Instant,
     outcome: Outcome,
     status: u16,
-    model: String,
     server: Option<Arc<Server>>,
-    key: String,
-    incarnation: Option<u64>,
     waited: Option<Duration>,
     first_byte: Option<Duration>,
     is_stream: bool,
@@ -54,7 +50,7 @@ pub(super) struct Account {
 
 impl Account {
     /// A request has come.
-    pub(super) fn begin(worker: &Worker, uri: Uri) -> Self {
+    pub(super) fn begin(worker: &Worker, path: &str) -> Self {
         let id = worker.request_id();
         let active = worker.board.begin(Request {
             id: String::from_utf8_lossy(id.as_bytes()).into_owned(),
@@ -62,7 +58,7 @@ impl Account {
             model: String::new(),
             server: String::new(),
             incarnation: None,
-            path: uri.path().to_owned(),
+            path: path.to_owned(),
             key: String::new(),
             phase: Phase::Queued,
         });
@@ -70,14 +66,10 @@ impl Account {
             gateway: worker.gateway.clone(),
             id,
             active: Rc::new(active),
-            uri,
             begun: Instant::now(),
             outcome: Outcome::Left,
             status: 0,
-            model: String::new(),
             server: None,
-            key: String::new(),
-            incarnation: None,
             waited: None,
             first_byte: None,
             is_stream: false,
@@ -113,8 +105,6 @@ impl Account {
 
     /// It goes to a server.
     pub(super) fn goes_to(&mut self, server: &Arc<Server>, model: &str, key: &str) {
-        self.model = model.to_owned();
-        self.key = key.to_owned();
         self.server = Some(server.clone());
         self.active.update(|request| {
             request.model = model.to_owned();
@@ -131,7 +121,6 @@ impl Account {
 
     /// It goes to an incarnation.
     pub(super) fn forwarded(&mut self, incarnation: u64) {
-        self.incarnation = Some(incarnation);
         let waited = *self.waited.get_or_insert_with(|| self.begun.elapsed());
         self.active.update(|request| {
             request.incarnation = Some(incarnation);
@@ -204,20 +193,19 @@ impl Account {
         let (outcome, reason) = self.ended();
         let ago = SignedDuration::try_from(took).unwrap_or(SignedDuration::ZERO);
         let at = Timestamp::now().saturating_sub(ago).ok();
-        let id = String::from_utf8_lossy(self.id.as_bytes());
-        let server = self.server.as_ref();
+        let request = self.active.request();
         v1::FinishedRequest {
-            id: id.into_owned(),
+            id: request.id,
             at: at.map(|at| prost_types::Timestamp {
                 seconds: at.as_second(),
                 nanos: at.subsec_nanosecond(),
             }),
-            model: self.model.clone(),
-            server: server.map_or_else(String::new, |server| server.route.server.clone()),
-            incarnation: self.incarnation,
-            path: self.uri.path().to_owned(),
+            model: request.model,
+            server: request.server,
+            incarnation: request.incarnation,
+            path: request.path,
             status: self.status.into(),
-            key: self.key.clone(),
+            key: request.key,
             outcome: outcome.word().to_owned(),
             reason: reason.to_owned(),
             waited: self.waited.and_then(proto),

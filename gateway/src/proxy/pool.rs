@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use std::net::SocketAddr;
@@ -50,7 +50,11 @@ impl Pool {
 
     /// Keeps a connection for the next request. `places`: how many requests the server takes at a time;
     /// 0: any number.
-    pub(super) fn put(&self, to: &Arc<Incarnation>, places: u32, upstream: Upstream) {
+    pub(super) fn put(&self, to: &Arc<Incarnation>, places: u32, mut upstream: Upstream) {
+        // One that was answered before it had sent its whole request would keep the rest of that.
+        if !upstream.is_usable(&mut Context::from_waker(Waker::noop())) {
+            return;
+        }
         let limit = match places {
             0 => MAX_IDLE,
             places => MAX_IDLE.min(places as usize),

@@ -117,7 +117,7 @@ fn preflight(worker: &Worker, answer: Response<Bytes>) -> Response<Reply> {
 
 /// The answer to a request that its sender may not send. It is counted: somebody may be guessing keys.
 fn turned_away(worker: &Worker, uri: &Uri, refusal: &Refusal) -> Response<Reply> {
-    let mut account = Account::begin(worker, uri.clone());
+    let mut account = Account::begin(worker, uri.path());
     account.refused(refusal);
     refuse(refusal, Shape::of(uri.path()), account.id())
 }
@@ -135,7 +135,7 @@ fn refuse(refusal: &Refusal, shape: Shape, id: &HeaderValue) -> Response<Reply> 
 impl Asking {
     async fn answer(self, worker: Rc<Worker>, request: Request<Incoming>) -> Response<Reply> {
         let shape = self.shape;
-        let account = Account::begin(&worker, request.uri().clone());
+        let account = Account::begin(&worker, request.uri().path());
         let id = account.id().clone();
         let answered = match self.prepare(worker, account, request).await {
             Ok(job) => job.answer().await,

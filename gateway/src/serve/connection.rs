@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::Worker;
+use super::{Client, Worker};
 use crate::proxy;
 
 /// The largest head, in bytes.
@@ -30,7 +30,12 @@ pub(super) enum Stream {
 }
 
 /// Serves a client until it leaves, or until `ending` is cancelled and its request is answered.
-pub(super) async fn serve(worker: Rc<Worker>, stream: Stream, ending: CancellationToken) {
+pub(super) async fn serve(worker: Rc<Worker>, client: Client, ending: CancellationToken) {
+    let Client {
+        stream,
+        permit: _permit,
+        count: _count,
+    } = client;
     let served = match stream {
         Stream::Tcp(tcp, peer) => match tokio::net::TcpStream::from_std(tcp) {
             Ok(tcp) => speak(worker, tcp, Some(peer), ending).await,

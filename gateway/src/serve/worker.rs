@@ -84,16 +84,7 @@ pub(super) fn run(
         });
         tokio::task::spawn_local(worker.board.clone().answer(questions));
         while let Some(client) = clients.recv().await {
-            let Client {
-                stream,
-                permit,
-                count,
-            } = client;
-            let served = connection::serve(worker.clone(), stream, ending.clone());
-            serving.spawn_local(async move {
-                served.await;
-                drop((permit, count));
-            });
+            serving.spawn_local(connection::serve(worker.clone(), client, ending.clone()));
         }
         serving.close();
         serving.wait().await;
