@@ -55,8 +55,9 @@ pub(super) fn fast_server(fleet: &Fleet) -> PathBuf {
     let script = format!(
         r#"#!/bin/sh
 [ "$1" = "--version" ] && {{ echo "version: 1 (fast)"; exit 0; }}
-port=8080
+port=
 while [ $# -gt 0 ]; do [ "$1" = "--port" ] && port=$2; shift; done
+[ -n "$port" ] || exit 0
 cat > {folder}/nginx.conf <<'EOF'
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;
 events {{ worker_connections 4096; }}
@@ -79,9 +80,9 @@ exec nginx -e {folder}/errors -c {folder}/nginx.conf
     path
 }
 
-/// nginx before the server at port `to`, with connections that are kept.
-pub(super) fn nginx(fleet: &Fleet, to: u16, port: u16) -> Peer {
-    let folder = fleet.path("nginx");
+/// nginx before the server at port `to`, with connections that are kept. `folder` is for its files.
+pub(super) fn nginx(fleet: &Fleet, folder: &str, to: u16, port: u16) -> Peer {
+    let folder = fleet.path(folder);
     fs::create_dir_all(&folder).expect("the directory is writable");
     let temporary = temporary(&folder);
     let shown = folder.display();
