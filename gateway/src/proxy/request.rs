@@ -137,7 +137,9 @@ impl Asking {
         let shape = self.shape;
         let account = Account::begin(&worker, request.uri().path());
         let id = account.id().clone();
-        let answered = match self.prepare(worker, account, request).await {
+        // On the heap, so that who waits for an answer keeps no room for what was read before.
+        let prepared = Box::pin(self.prepare(worker, account, request)).await;
+        let answered = match prepared {
             Ok(job) => job.answer().await,
             Err(refusal) => Err(refusal),
         };
