@@ -476,7 +476,8 @@ async fn what_killed_writers_left_is_swept_where_only_magid_writes() {
         fs::write(path, "").unwrap();
     }
     fleet.start().await;
+    // Its socket is there before everything else is.
+    fleet.state("alpha", ServerState::Ready).await;
     assert!(swept.iter().all(|path| !path.exists()));
     assert!(kept.exists());
-    fleet.state("alpha", ServerState::Ready).await;
 }
