@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::write(file, "")?;
     }
     let test = |kinds: &[&str]| {
-        let mut command = cargo(&["test", "--workspace"]);
+        let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
         command
             .args(kinds)
             .arg("--")
