@@ -19,6 +19,9 @@ use crate::refusal::{Reason, Refusal};
 use crate::serve::Worker;
 use crate::table::Server;
 
+/// So much of the name of a model is kept and told, in bytes. Ids of models and paths are shorter.
+const MAX_MODEL_BYTES: usize = 256;
+
 /// How a request ended.
 #[derive(Clone, Debug)]
 enum Outcome {
@@ -49,8 +52,8 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// A request has come.
-    pub(super) fn begin(worker: &Worker, path: &str) -> Self {
+    /// A request has come, with a key of this name. Empty: with none.
+    pub(super) fn begin(worker: &Worker, path: &str, key: &str) -> Self {
         let id = worker.request_id();
         let active = worker.board.begin(Request {
             id: String::from_utf8_lossy(id.as_bytes()).into_owned(),
@@ -59,7 +62,7 @@ impl Account {
             server: String::new(),
             incarnation: None,
             path: path.to_owned(),
-            key: String::new(),
+            key: key.to_owned(),
             phase: Phase::Queued,
         });
         Self {
@@ -103,14 +106,18 @@ impl Account {
         self.active.update(|request| request.phase = phase);
     }
 
+    /// It asks for a model. Nobody has looked for it yet: its name may be anything.
+    pub(super) fn asks_for(&self, model: &str) {
+        let model = &model[..model.floor_char_boundary(MAX_MODEL_BYTES)];
+        self.active
+            .update(|request| request.model = model.to_owned());
+    }
+
     /// It goes to a server.
-    pub(super) fn goes_to(&mut self, server: &Arc<Server>, model: &str, key: &str) {
+    pub(super) fn goes_to(&mut self, server: &Arc<Server>) {
         self.server = Some(server.clone());
-        self.active.update(|request| {
-            request.model = model.to_owned();
-            request.key = key.to_owned();
-            request.server.clone_from(&server.route.server);
-        });
+        self.active
+            .update(|request| request.server.clone_from(&server.route.server));
         self.touch();
     }
 

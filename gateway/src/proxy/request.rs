@@ -117,7 +117,7 @@ fn preflight(worker: &Worker, answer: Response<Bytes>) -> Response<Reply> {
 
 /// The answer to a request that its sender may not send. It is counted: somebody may be guessing keys.
 fn turned_away(worker: &Worker, uri: &Uri, refusal: &Refusal) -> Response<Reply> {
-    let mut account = Account::begin(worker, uri.path());
+    let mut account = Account::begin(worker, uri.path(), "");
     account.refused(refusal);
     refuse(refusal, Shape::of(uri.path()), account.id())
 }
@@ -135,7 +135,7 @@ fn refuse(refusal: &Refusal, shape: Shape, id: &HeaderValue) -> Response<Reply> 
 impl Asking {
     async fn answer(self, worker: Rc<Worker>, request: Request<Incoming>) -> Response<Reply> {
         let shape = self.shape;
-        let account = Account::begin(&worker, request.uri().path());
+        let account = Account::begin(&worker, request.uri().path(), self.caller.name());
         let id = account.id().clone();
         // On the heap, so that who waits for an answer keeps no room for what was read before.
         let prepared = Box::pin(self.prepare(worker, account, request)).await;
@@ -189,12 +189,12 @@ impl Asking {
         let (parts, incoming) = request.into_parts();
         let body = read::body(&parts.headers, incoming, &self.settings.config).await?;
         let asked = self.asked(&parts.uri, &body)?;
+        account.asks_for(asked.model.as_deref().unwrap_or_default());
         let table = worker.gateway.table.load();
         let default = &self.settings.config.default;
         let may_use = |server: &Server| self.caller.may_use(server);
         let server = table.resolve(asked.model.as_deref(), default, may_use)?;
-        let model = asked.model.as_deref().unwrap_or_default();
-        account.goes_to(server, model, self.caller.name());
+        account.goes_to(server);
         Ok(Found {
             server: server.clone(),
             head: head(parts, &self.way, account.id(), self.peer)?,

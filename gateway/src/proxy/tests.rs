@@ -288,6 +288,23 @@ async fn a_request_arrives_as_it_was_sent_but_for_its_key() {
 }
 
 #[tokio::test]
+async fn a_refused_request_is_told_of_with_what_it_asked_for() {
+    let mut bench = Bench::start();
+    bench.route(1, 1, None);
+    let mut refused = bench.chat(r#"{"model":"alhpa"}"#).await;
+    refused.hears("no-such-model").await;
+    let finished = bench.finished().await;
+    let told = (&*finished.model, &*finished.server, &*finished.reason);
+    assert_eq!(told, ("alhpa", "", "no-such-model"));
+    // No more of it than a name has.
+    let long = "\u{e9}".repeat(100_000);
+    let mut refused = bench.chat(&format!(r#"{{"model":"x{long}"}}"#)).await;
+    refused.hears("no-such-model").await;
+    let told = bench.finished().await.model;
+    assert!(told.starts_with("x\u{e9}") && told.len() <= 256);
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_off_ends_with_an_event_and_without_an_end() {
     let piece = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
                  transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
