@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use magi_proto::v1;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, SetOnce, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use crate::configuration::{Current, Settings};
 use crate::metrics::Metrics;
@@ -21,11 +23,17 @@ const WANTED: usize = 1024;
 /// more than forwarding them costs us, so of a flood only some are told.
 const FINISHED: usize = 256;
 
+/// So long after its start a gateway may not know yet what there is. Both are often started together.
+const FIRST_ATTACH: Duration = Duration::from_secs(5);
+
 /// What the threads of a gateway share.
 #[derive(Debug)]
 pub struct Gateway {
     /// The newest table. Written by attach only.
     pub table: Arc<ArcSwap<Table>>,
+    /// Set when magid has told of its servers for the first time.
+    pub(crate) told: SetOnce<()>,
+    begun: Instant,
     /// Something has begun or ended at a server, and none had before since attach last looked.
     pub activity: Notify,
     /// gateway.toml.
@@ -64,6 +72,8 @@ impl Gateway {
         let (finished, finished_inbox) = mpsc::channel(FINISHED);
         let gateway = Self {
             table: Arc::new(ArcSwap::from_pointee(Table::empty())),
+            told: SetOnce::new(),
+            begun: Instant::now(),
             activity: Notify::new(),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             metrics: Arc::default(),
@@ -76,6 +86,13 @@ impl Gateway {
             finished: finished_inbox,
         };
         (Arc::new(gateway), inbox)
+    }
+
+    /// Waits until magid has told of its servers once; not for long, and only soon after the start.
+    pub(crate) async fn told(&self) {
+        if !self.told.initialized() {
+            let _ = timeout_at(self.begun + FIRST_ATTACH, self.told.wait()).await;
+        }
     }
 
     /// Has a server made ready, and waits for it.

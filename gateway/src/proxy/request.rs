@@ -190,6 +190,7 @@ impl Asking {
         let body = read::body(&parts.headers, incoming, &self.settings.config).await?;
         let asked = self.asked(&parts.uri, &body)?;
         account.asks_for(asked.model.as_deref().unwrap_or_default());
+        worker.gateway.told().await;
         let table = worker.gateway.table.load();
         let default = &self.settings.config.default;
         let may_use = |server: &Server| self.caller.may_use(server);

@@ -183,6 +183,7 @@ impl Bench {
         let servers = BTreeMap::from([("alpha".to_owned(), Arc::new(server))]);
         let table = Table::new(Link::Up, servers);
         self.gateway.table.store(Arc::new(table));
+        let _ = self.gateway.told.set(());
         self.traffic.moved.notify_waiters();
     }
 
@@ -501,4 +502,16 @@ async fn without_magid_what_is_ready_is_served_and_what_is_not_is_refused() {
     let mut refused = bench.chat(CHAT).await;
     refused.hears("503 Service Unavailable").await;
     refused.hears("magid-away").await;
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_first_word_of_magid() {
+    let mut upstream = Upstream::start(&[OK]).await;
+    let bench = Bench::start();
+    let mut client = bench.chat(CHAT).await;
+    let early = timeout(Duration::from_millis(50), client.read()).await;
+    assert!(early.is_err(), "it was answered: {}", client.text);
+    bench.route(1, 1, Some(&incarnation(1, upstream.address)));
+    client.hears("200 OK").await;
+    upstream.next_request().await;
 }
