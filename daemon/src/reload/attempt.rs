@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::sync::watch;
 
-use super::change::Begun;
+use super::change::{Begun, registry_config};
 use super::history::summary;
 use super::owner::Reloader;
 use super::read::{self, Choice, Inputs, Instead, Read};
@@ -94,7 +94,9 @@ impl Reloader {
             let name = name.clone();
             return Err(ReloadError::NoSuchProfile { name });
         }
-        if asked && read.misses_a_model() && self.registry.rescan().await.is_ok() {
+        let is_elsewhere = self.look_ahead(&read);
+        if (asked || is_elsewhere) && read.misses_a_model() && self.registry.rescan().await.is_ok()
+        {
             read = self.read(&attempt.target, instead).await;
         }
         if attempt.origin == Origin::Event {
@@ -115,6 +117,22 @@ impl Reloader {
             notify::ready();
         }
         answer
+    }
+
+    /// Has models looked for also where magid.toml says by now: it may not be applied without those that are
+    /// there. Gives whether that is anywhere else.
+    fn look_ahead(&self, read: &Read) -> bool {
+        // The folders of the command line stay what they are.
+        let Some(daemon) = read.daemon.as_ref().filter(|_| self.scan_paths.is_empty()) else {
+            return false;
+        };
+        let mut config = registry_config(&self.applied);
+        let new = daemon.scan_paths.iter();
+        let new = new.filter(|path| !self.applied.scan_paths.contains(path));
+        config.scan_paths.extend(new.cloned());
+        let is_elsewhere = config.scan_paths.len() > self.applied.scan_paths.len();
+        self.registry.configure(config);
+        is_elsewhere
     }
 
     /// The texts of a former generation, if they are what is to be applied.

@@ -175,11 +175,7 @@ impl Reloader {
             *rules = rules_of(&daemon, Some((rules, &self.applied)));
         });
         self.memory.configure(daemon.memory.clone());
-        self.registry.configure(RegistryConfig {
-            scan_paths: daemon.scan_paths.clone(),
-            file: daemon.registry.clone(),
-            tiers: daemon.tiers,
-        });
+        self.registry.configure(registry_config(&daemon));
         let engine = lookup::program(&daemon.llama_server.path, self.search_path());
         self.status.send_modify(|status| status.engine = engine);
         self.applied = daemon;
@@ -274,6 +270,15 @@ impl Reloader {
         }
         self.vetoed = Some(change.content.clone());
         Ok(())
+    }
+}
+
+/// What the registry is told of a magid.toml.
+pub(super) fn registry_config(daemon: &DaemonConfig) -> RegistryConfig {
+    RegistryConfig {
+        scan_paths: daemon.scan_paths.clone(),
+        file: daemon.registry.clone(),
+        tiers: daemon.tiers,
     }
 }
 
