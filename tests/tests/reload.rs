@@ -26,6 +26,25 @@ fn profile(fleet: &Fleet) -> String {
 }
 
 #[tokio::test]
+async fn servers_may_come_together_with_the_folder_of_their_models() {
+    let mut fleet = Fleet::new();
+    let elsewhere = fleet.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    fleet.set("models.scan_paths", vec![elsewhere.to_str().unwrap()]);
+    fleet.save(&[]);
+    fleet.start().await;
+    fleet.save(&servers(&["alpha"]));
+    let refused = fleet.magictl(&["reload"]).await;
+    assert!(
+        refused.stderr.contains("cannot find the model"),
+        "{refused:?}"
+    );
+    let models = fleet.path("models");
+    fleet.set("models.scan_paths", vec![models.to_str().unwrap()]);
+    fleet.ready("alpha").await;
+}
+
+#[tokio::test]
 async fn a_dry_run_tells_the_plan_and_changes_nothing() {
     let (mut fleet, before) = fleet(&["alpha", "beta"]).await;
     // Events are not waited for: the plan is about what is on disk when it is asked for.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -125,15 +126,15 @@ impl Fleet {
         self.path("profiles").join(format!("{PROFILE}.toml"))
     }
 
-    /// Sets a key of magid.toml, dotted as in `restart.initial_delay`, and saves the file.
+    /// Sets a key of magid.toml, dotted as in `restart.initial_delay`, and saves the file in one step: a
+    /// magid that starts may be about to read it.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.config.insert(key.into(), value.into());
         let lines = self
             .config
             .iter()
             .map(|(key, value)| format!("{key} = {value}\n"));
-        fs::write(self.config_path(), lines.collect::<String>())
-            .expect("the directory is writable");
+        self.replace(&self.config_path(), &lines.collect::<String>());
     }
 
     /// The daemon's configuration file.
@@ -207,12 +208,16 @@ impl Fleet {
 
     /// As [`Fleet::save`], in one step: nobody ever reads a part of it, whoever else saves.
     pub fn save_at_once(&self, servers: &[Server]) {
-        let text = self.profile_of(servers);
-        let fresh = tempfile::NamedTempFile::new_in(self.dir()).expect("the directory is writable");
-        fs::write(fresh.path(), text).expect("the directory is writable");
-        fresh
-            .persist(self.profile_path())
+        self.replace(&self.profile_path(), &self.profile_of(servers));
+    }
+
+    fn replace(&self, path: &Path, text: &str) {
+        let fresh = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(self.dir())
             .expect("the directory is writable");
+        fs::write(fresh.path(), text).expect("the directory is writable");
+        fresh.persist(path).expect("the directory is writable");
     }
 
     fn profile_of(&self, servers: &[Server]) -> String {
