@@ -235,9 +235,10 @@ impl Reloader {
     async fn start(&mut self) {
         self.forget_interrupted().await;
         let files = Attempt::of_files(Origin::Start);
+        // Asked before the read: a scan that ends in the middle of it is not in what was read.
+        let is_unscanned = self.registry.snapshot().scanned_at.is_none();
         let mut read = self.read(&files.target, None).await;
         let veto = self.stored_veto(&read);
-        let is_unscanned = self.registry.snapshot().scanned_at.is_none();
         let is_of_use = read.errors.is_empty() && veto.is_none();
         // What an earlier magid knew of the models may not be enough for what is applied now, whichever that is.
         if is_unscanned || !is_of_use || read.misses_a_model() {
