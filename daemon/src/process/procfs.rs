@@ -27,6 +27,7 @@ pub(crate) struct Stat {
     /// The kernel's letter: `R`, `S`, `D`, `Z`, ….
     pub(super) state: char,
     pub(crate) ppid: u32,
+    /// 0 for one that the kernel is about to forget: it belongs to no group then.
     pub(super) pgrp: u32,
     pub(super) minor_faults: u64,
     pub(super) major_faults: u64,
@@ -70,7 +71,10 @@ impl Stat {
             comm: Comm::new(comm),
             state: char::from(*fields[0].first()?),
             ppid: u32::try_from(number(4)?).ok()?,
-            pgrp: u32::try_from(number(5)?).ok()?,
+            pgrp: match fields[5 - 3] {
+                b"-1" => 0,
+                _ => u32::try_from(number(5)?).ok()?,
+            },
             minor_faults: number(10)?,
             major_faults: number(12)?,
             cpu_ticks: number(14)?.saturating_add(number(15)?),
@@ -210,6 +214,15 @@ fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_about_to_be_forgotten_belongs_to_no_group_and_is_not_live() {
+        // As fs/proc/array.c writes it once the process is released.
+        let line = b"42 (a) X 0 -1 -1 0 -1 4194560 11 0 12 0 13 14 0 0 20 0 0 0 999 1 2 3\n";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!((stat.pgrp, stat.start_time), (0, 999));
+        assert!(!stat.is_live());
+    }
 
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
