@@ -10,7 +10,7 @@ use crate::cli::Format;
 use crate::client::Client;
 use crate::failure::{ExitStatus, Failure};
 use crate::output::{Output, narrate, requests};
-use crate::view::{Request, Requests, Server};
+use crate::view::{FinishedRequest, Requests, Server};
 
 /// Which requests.
 #[derive(Debug, Args)]
@@ -59,7 +59,13 @@ pub(crate) async fn run(
         if message.missed > 0 {
             narrate(format_args!("-- {} requests missed --", message.missed));
         }
-        printer.print(message.requests.into_iter().map(Request::from).collect())?;
+        printer.print(
+            message
+                .requests
+                .into_iter()
+                .map(FinishedRequest::from)
+                .collect(),
+        )?;
     }
     printer.finish()?;
     if output.format == Format::Table {
@@ -72,7 +78,7 @@ struct Printer {
     output: Output,
     zone: TimeZone,
     /// For a document, which is printed at its end: at most what magid keeps.
-    kept: Vec<Request>,
+    kept: Vec<FinishedRequest>,
     has_heading: bool,
 }
 
@@ -86,7 +92,7 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, requests: Vec<Request>) -> Result<(), Failure> {
+    fn print(&mut self, requests: Vec<FinishedRequest>) -> Result<(), Failure> {
         match self.output.format {
             Format::Json => {
                 self.kept.extend(requests);

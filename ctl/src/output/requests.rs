@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use super::text::printable;
 use super::{times, words};
-use crate::view::Request;
+use crate::view::FinishedRequest;
 
 /// What stands above the lines.
 pub(crate) fn heading() -> String {
@@ -15,7 +15,7 @@ pub(crate) fn heading() -> String {
 }
 
 /// A request.
-pub(crate) fn line(request: &Request, zone: &TimeZone) -> String {
+pub(crate) fn line(request: &FinishedRequest, zone: &TimeZone) -> String {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let duration = |seconds: Option<f64>| or_none(seconds.map(times::precise));
     row([
@@ -32,7 +32,7 @@ pub(crate) fn line(request: &Request, zone: &TimeZone) -> String {
 }
 
 /// What was asked for, and what that was if it has another name.
-fn model(request: &Request) -> Option<String> {
+fn model(request: &FinishedRequest) -> Option<String> {
     match (&request.model, &request.server) {
         (Some(model), Some(server)) if model != server => Some(format!("{model} = {server}")),
         (Some(name), _) | (None, Some(name)) => Some(name.clone()),
@@ -41,7 +41,7 @@ fn model(request: &Request) -> Option<String> {
 }
 
 /// How it ended, as `refused: queue-full  /v1/chat/completions`.
-fn outcome(request: &Request) -> String {
+fn outcome(request: &FinishedRequest) -> String {
     let reason = request.reason.iter().map(|reason| format!(": {reason}"));
     let reason: String = reason.collect();
     format!("{}{reason}  {}", request.outcome, request.path)

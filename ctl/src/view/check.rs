@@ -92,7 +92,7 @@ impl From<check::Report> for Report {
             errors,
             warnings: report.count(check::Level::Warning),
             duration_ms: u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
-            checks: super::all(report.findings),
+            checks: magi_view::all(report.findings),
         }
     }
 }
@@ -107,8 +107,8 @@ impl From<check::Finding> for Finding {
             column: place.and_then(|place| place.column),
             file: finding.place.map(|place| place.file),
             what: finding.what,
-            why: super::non_empty(finding.why),
-            help: super::non_empty(finding.help),
+            why: magi_view::non_empty(finding.why),
+            help: magi_view::non_empty(finding.help),
             critical: finding.level == check::Level::Error,
         }
     }

@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 use magi_proto::v1;
+use magi_view::{Config, Gateway, Server, all, non_empty, timestamp};
 use serde::Serialize;
-
-use super::{Config, Server, all, non_empty, timestamp};
 
 /// What `status` shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -16,30 +15,6 @@ pub(crate) struct Status {
     pub(crate) config: Config,
     pub(crate) servers: Vec<Server>,
     pub(crate) gateways: Vec<Gateway>,
-}
-
-/// A gateway that is attached.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Gateway {
-    pub(crate) id: String,
-    pub(crate) version: String,
-    pub(crate) pid: u32,
-    /// Where it listens.
-    pub(crate) addresses: Vec<String>,
-    pub(crate) attached_at: Option<Timestamp>,
-}
-
-impl From<v1::Gateway> for Gateway {
-    fn from(gateway: v1::Gateway) -> Self {
-        Self {
-            id: gateway.id,
-            version: gateway.version,
-            pid: gateway.pid,
-            addresses: gateway.addresses,
-            attached_at: timestamp(gateway.attached_at),
-        }
-    }
 }
 
 impl From<v1::GetStatusResponse> for Status {

@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 use magi_proto::v1;
+use magi_view::{all, timestamp};
 use serde::Serialize;
-
-use super::{all, timestamp};
 
 /// What `history` shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]

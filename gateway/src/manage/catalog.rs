@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::context::{Context, read, soon};
 use super::input::{Json, Name};
 use super::problem::{Problem, ProblemDetails};
-use super::view::{self, Kind, Model, timestamp};
+use super::view::{self, Model, timestamp};
 use crate::access::Caller;
 use crate::table::{Server, Table};
 
@@ -328,14 +328,7 @@ fn capabilities(kind: &str, thinking: bool) -> Vec<&'static str> {
 impl Record {
     /// A model of the registry.
     fn known(model: v1::Model) -> Self {
-        let model = Model::from(model);
-        let kind = match model.kind {
-            Kind::Chat => "chat",
-            Kind::Embedding => "embedding",
-            Kind::Rerank => "rerank",
-            Kind::Vision => "vision",
-            Kind::Unknown => "",
-        };
+        let model = magi_view::Model::from(model);
         Self {
             name: model.id.clone(),
             model: model.id.clone(),
@@ -348,7 +341,7 @@ impl Record {
             r#type: "model",
             description: model.name.unwrap_or_default(),
             tags: Vec::new(),
-            capabilities: capabilities(kind, model.thinking),
+            capabilities: capabilities(model.kind.word(), model.thinking),
             parameters: "",
             details: Details {
                 parent_model: "",

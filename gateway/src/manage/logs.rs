@@ -3,15 +3,15 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use magi_proto::v1;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::context::Context;
 use super::feed::{self, Feed, Gone};
 use super::input::{Name, Query};
 use super::problem::{Problem, ProblemDetails};
 use super::servers::resolve;
-use super::view::LogLine;
+use super::view::{LogLine, Logs};
 
 /// Which lines.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
@@ -24,12 +24,6 @@ pub(super) struct Which {
     /// Go on with new lines, as server-sent events.
     #[serde(default)]
     follow: bool,
-}
-
-/// Lines of output.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Logs {
-    lines: Vec<LogLine>,
 }
 
 /// The output of a server: its last lines or, with `follow`, server-sent events named `line`. A client that

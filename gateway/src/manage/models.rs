@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::context::{Context, read};
 use super::input::{Json, Name};
 use super::problem::{Problem, ProblemDetails};
-use super::view::{Model, Tier, all, timestamp};
+use super::view::{Model, Scan, Tier, all, timestamp};
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
 
@@ -39,21 +39,6 @@ pub(super) struct OfTier {
     models: Vec<Model>,
     /// How many there are.
     total: usize,
-}
-
-/// What a scan found.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Scan {
-    /// How many models there are.
-    total: u32,
-    /// Those that are new, or there again.
-    added: Vec<String>,
-    /// Those that are not there any more.
-    removed: Vec<String>,
-    /// Those whose files changed.
-    changed: Vec<String>,
-    /// What could not be looked at, and files that are no models.
-    problems: Vec<String>,
 }
 
 /// A model as it is now.
@@ -148,14 +133,8 @@ pub(super) async fn of_tier(State(context): State<Context>, Name(name): Name) ->
 )]
 pub(super) async fn rescan(State(context): State<Context>) -> Answer<Scan> {
     let request = v1::RescanModelsRequest {};
-    let answer = context.models().rescan_models(request).await?.into_inner();
-    Ok(axum::Json(Scan {
-        total: answer.total,
-        added: answer.added,
-        removed: answer.removed,
-        changed: answer.changed,
-        problems: answer.problems,
-    }))
+    let answer = context.models().rescan_models(request).await?;
+    Ok(axum::Json(answer.into_inner().into()))
 }
 
 /// Says what tier a model has. Survives scans.

@@ -10,7 +10,7 @@ use super::context::{Context, read};
 use super::input::{Json, Name, Query, Wait};
 use super::problem::{Problem, ProblemDetails};
 use super::servers::is_ready;
-use super::view::{Diagnostic, Profile, Server, Step, Verdict, Veto, all};
+use super::view::{Action, Diagnostic, Profile, ProfileText, Server, Step, Verdict, Veto, all};
 
 type Answer<T> = Result<(StatusCode, axum::Json<T>), Problem>;
 
@@ -25,15 +25,6 @@ pub(super) struct Profiles {
     /// The same as `activeProfile`.
     #[serde(rename = "active_profile")]
     active_profile_too: Option<String>,
-}
-
-/// A profile with its text.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ProfileText {
-    #[serde(flatten)]
-    profile: Profile,
-    /// The text of its file.
-    text: String,
 }
 
 /// A profile to write.
@@ -121,11 +112,8 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Profiles> {
 pub(super) async fn get(State(context): State<Context>, Name(name): Name) -> Answer<ProfileText> {
     let request = read(v1::GetProfileRequest { name });
     let answer = context.profiles().get_profile(request).await?.into_inner();
-    let body = ProfileText {
-        profile: answer.profile.ok_or_else(Problem::incomplete)?.into(),
-        text: answer.text,
-    };
-    Ok((StatusCode::OK, axum::Json(body)))
+    let profile = ProfileText::from_wire(answer).ok_or_else(Problem::incomplete)?;
+    Ok((StatusCode::OK, axum::Json(profile)))
 }
 
 /// Writes a new profile.
@@ -212,19 +200,19 @@ fn activated(profile: String, reload: v1::ReloadResponse, wait: Wait) -> Activat
         let server = servers.iter().find(|server| server.name == name);
         server.is_some_and(is_ready)
     };
-    let of = |actions: &'static [&str]| {
+    let of = |actions: &'static [Action]| {
         let steps = steps
             .iter()
             .filter(move |step| actions.contains(&step.action));
         steps.map(|step| step.server.clone())
     };
     let (started, failed) =
-        of(&["start", "replace"]).partition(|name| !wait.wait || is_ready(name));
+        of(&[Action::Start, Action::Replace]).partition(|name| !wait.wait || is_ready(name));
     Activated {
         profile,
         started,
         failed,
-        stopped: of(&["stop"]).collect(),
+        stopped: of(&[Action::Stop]).collect(),
         verdict: Verdict::from_wire(reload.verdict),
         generation: reload.generation,
         warnings: all(reload.warnings),

@@ -81,10 +81,11 @@ pub(super) struct Changed {
 
 impl From<Server> for Changed {
     fn from(server: Server) -> Self {
+        let server = server.printed;
         Self {
             name: server.name,
             port: server.port,
-            status: server.status,
+            status: server.state.into(),
             state: server.state,
             reason: server.reason,
             detail: server.detail,
@@ -147,7 +148,9 @@ pub(super) async fn explain(
     let name = resolve(&context, name);
     let request = read(v1::ExplainServerRequest { name });
     let answer = context.servers().explain_server(request).await?;
-    Ok((StatusCode::OK, axum::Json(answer.into_inner().into())))
+    let explanation = Explanation::from_wire(answer.into_inner());
+    let explanation = explanation.ok_or_else(Problem::incomplete)?;
+    Ok((StatusCode::OK, axum::Json(explanation)))
 }
 
 /// Starts all servers.

@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use jiff::Timestamp;
 use magi_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,7 +9,7 @@ use utoipa::ToSchema;
 use super::context::{Context, read};
 use super::problem::{Problem, ProblemDetails};
 use super::servers::is_ready;
-use super::view::{self, Diagnostic, Server, all, timestamp};
+use super::view::{self, Config, Gateway, Server, all};
 use crate::table::Link;
 
 type Answer<T> = Result<(StatusCode, axum::Json<T>), Problem>;
@@ -85,36 +84,6 @@ pub(super) struct Overview {
     gateways: Vec<Gateway>,
 }
 
-/// The files on disk against what is applied.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Config {
-    /// `applied`, `invalid`, `no-profile` or `vetoed`.
-    state: &'static str,
-    /// Since when.
-    since: Option<Timestamp>,
-    /// Why the files were refused.
-    errors: Vec<Diagnostic>,
-    /// What is accepted, but deserves a look.
-    warnings: Vec<Diagnostic>,
-    /// Servers whose failure had the content of the files taken back.
-    vetoes: Vec<view::Veto>,
-}
-
-/// A gateway that is attached.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Gateway {
-    /// Unique for the life of its process.
-    id: String,
-    version: String,
-    pid: u32,
-    /// Where it listens.
-    addresses: Vec<String>,
-    /// Since when.
-    attached_at: Option<Timestamp>,
-}
-
 /// What this is, and where to go on.
 #[utoipa::path(get, path = "/", tag = "health", responses((status = 200, body = Root)))]
 pub(super) async fn root() -> axum::Json<Root> {
@@ -170,6 +139,7 @@ async fn unready(context: &Context) -> Result<Vec<Unready>, Problem> {
     let mut unready = Vec::new();
     for server in super::servers::fetch(context, Vec::new()).await? {
         if may_be_missed(&server) && should_run(context, &server.name).await? {
+            let server = server.printed;
             unready.push(Unready {
                 name: server.name,
                 state: server.state,
@@ -186,7 +156,7 @@ async fn unready(context: &Context) -> Result<Vec<Unready>, Problem> {
 fn may_be_missed(server: &Server) -> bool {
     match server.state {
         view::State::Ready => false,
-        view::State::Stopped => server.reason == "waiting-for-memory",
+        view::State::Stopped => server.waits_for_memory(),
         view::State::Starting
         | view::State::Draining
         | view::State::Stopping
@@ -229,35 +199,4 @@ pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview>
         gateways: all(answer.gateways),
     };
     Ok((StatusCode::OK, axum::Json(body)))
-}
-
-impl From<v1::ConfigStatus> for Config {
-    fn from(config: v1::ConfigStatus) -> Self {
-        let state = match v1::ConfigState::try_from(config.state) {
-            Ok(v1::ConfigState::Applied) => "applied",
-            Ok(v1::ConfigState::Invalid) => "invalid",
-            Ok(v1::ConfigState::NoProfile) => "no-profile",
-            Ok(v1::ConfigState::Vetoed) => "vetoed",
-            Ok(v1::ConfigState::Unspecified) | Err(_) => "unknown",
-        };
-        Self {
-            state,
-            since: timestamp(config.since),
-            errors: all(config.errors),
-            warnings: all(config.warnings),
-            vetoes: all(config.vetoes),
-        }
-    }
-}
-
-impl From<v1::Gateway> for Gateway {
-    fn from(gateway: v1::Gateway) -> Self {
-        Self {
-            id: gateway.id,
-            version: gateway.version,
-            pid: gateway.pid,
-            addresses: gateway.addresses,
-            attached_at: timestamp(gateway.attached_at),
-        }
-    }
 }

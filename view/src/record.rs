@@ -5,30 +5,30 @@ use magi_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{State, non_empty, seconds, timestamp};
+use crate::{State, non_empty, seconds, timestamp};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Event {
+pub struct Event {
     /// Counts from 1 at the start of magid.
-    pub(crate) sequence: u64,
+    pub sequence: u64,
     /// When.
-    pub(crate) at: Option<Timestamp>,
+    pub at: Option<Timestamp>,
     /// A stable name, as `server-state`.
-    pub(crate) kind: String,
+    pub kind: String,
     /// The server that it is about.
-    pub(crate) server: Option<String>,
+    pub server: Option<String>,
     /// The incarnation that it is about.
-    pub(crate) incarnation: Option<u64>,
+    pub incarnation: Option<u64>,
     /// The state before, for a change of state.
-    pub(crate) from: Option<State>,
+    pub from: Option<State>,
     /// The state after.
-    pub(crate) to: Option<State>,
+    pub to: Option<State>,
     /// A stable code.
-    pub(crate) reason: Option<String>,
+    pub reason: Option<String>,
     /// One line for people.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 impl From<v1::Event> for Event {
@@ -49,21 +49,28 @@ impl From<v1::Event> for Event {
     }
 }
 
+/// Lines of output.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Logs {
+    /// Oldest first.
+    pub lines: Vec<LogLine>,
+}
+
 /// One line of a server's output.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct LogLine {
+pub struct LogLine {
     /// The incarnation that wrote it.
-    pub(crate) incarnation: u64,
+    pub incarnation: u64,
     /// Absent if bytes were passed over and no line follows yet.
-    pub(crate) line: Option<String>,
+    pub line: Option<String>,
     /// Bytes that were passed over before this line.
-    pub(crate) skipped_bytes: u64,
+    pub skipped_bytes: u64,
 }
 
 impl LogLine {
     /// The lines of one message.
-    pub(crate) fn from_wire(message: v1::TailLogsResponse) -> Vec<Self> {
+    pub fn from_wire(message: v1::TailLogsResponse) -> Vec<Self> {
         let incarnation = message.incarnation;
         let line = |line, skipped_bytes| Self {
             incarnation,
@@ -84,41 +91,41 @@ impl LogLine {
 /// A request that ended.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct FinishedRequest {
+pub struct FinishedRequest {
     /// As in the reply's `x-request-id`.
-    pub(crate) id: String,
+    pub id: String,
     /// When it came.
-    pub(crate) at: Option<Timestamp>,
+    pub at: Option<Timestamp>,
     /// The model that it asked for.
-    pub(crate) model: Option<String>,
+    pub model: Option<String>,
     /// The server that it went to.
-    pub(crate) server: Option<String>,
+    pub server: Option<String>,
     /// The incarnation that answered.
-    pub(crate) incarnation: Option<u64>,
+    pub incarnation: Option<u64>,
     /// Its path.
-    pub(crate) path: String,
+    pub path: String,
     /// The HTTP status of the answer.
-    pub(crate) status: u32,
+    pub status: u32,
     /// The name of the key that it carried.
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
     /// `done`, `refused`, `cancelled` or `broken`.
-    pub(crate) outcome: String,
+    pub outcome: String,
     /// A stable code, if it was not done.
-    pub(crate) reason: Option<String>,
+    pub reason: Option<String>,
     /// Whether the answer was a stream of events.
-    pub(crate) stream: bool,
+    pub stream: bool,
     /// From its coming until it was forwarded.
-    pub(crate) waited_seconds: Option<f64>,
+    pub waited_seconds: Option<f64>,
     /// From its coming until the first byte of the answer's body.
-    pub(crate) first_byte_seconds: Option<f64>,
+    pub first_byte_seconds: Option<f64>,
     /// From its coming until its end.
-    pub(crate) took_seconds: Option<f64>,
+    pub took_seconds: Option<f64>,
     /// Tokens of the prompt.
-    pub(crate) prompt_tokens: Option<u64>,
+    pub prompt_tokens: Option<u64>,
     /// Tokens of the answer.
-    pub(crate) tokens: Option<u64>,
+    pub tokens: Option<u64>,
     /// Tokens of the answer per second, as the server measured them.
-    pub(crate) tokens_per_second: Option<f64>,
+    pub tokens_per_second: Option<f64>,
 }
 
 impl From<v1::FinishedRequest> for FinishedRequest {
@@ -135,9 +142,9 @@ impl From<v1::FinishedRequest> for FinishedRequest {
             outcome: request.outcome,
             reason: non_empty(request.reason),
             stream: request.stream,
-            waited_seconds: seconds(request.waited),
-            first_byte_seconds: seconds(request.first_byte),
-            took_seconds: seconds(request.took),
+            waited_seconds: request.waited.map(seconds),
+            first_byte_seconds: request.first_byte.map(seconds),
+            took_seconds: request.took.map(seconds),
             prompt_tokens: request.prompt_tokens,
             tokens: request.tokens,
             tokens_per_second: request.tokens_per_second,

@@ -5,30 +5,30 @@ use magi_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Diagnostic, all, non_empty, timestamp};
+use crate::{Diagnostic, all, non_empty, timestamp};
 
 /// One profile.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Profile {
+pub struct Profile {
     /// The stem of its file.
-    pub(crate) name: String,
+    pub name: String,
     /// `description` of its file.
-    pub(crate) description: Option<String>,
+    pub description: Option<String>,
     /// Its file. Absent for the built-in one.
-    pub(crate) path: Option<String>,
+    pub path: Option<String>,
     /// Whether it is the active one.
-    pub(crate) active: bool,
+    pub active: bool,
     /// Whether it is the one that magid has without any file.
-    pub(crate) built_in: bool,
+    pub built_in: bool,
     /// The servers that it would make.
-    pub(crate) servers: Vec<String>,
+    pub servers: Vec<String>,
     /// Bytes of main memory that its autostarted servers need together.
-    pub(crate) memory_bytes: u64,
+    pub memory_bytes: u64,
     /// Why it could not be activated.
-    pub(crate) errors: Vec<Diagnostic>,
+    pub errors: Vec<Diagnostic>,
     /// When its file was last modified.
-    pub(crate) modified_at: Option<Timestamp>,
+    pub modified_at: Option<Timestamp>,
 }
 
 impl From<v1::Profile> for Profile {
@@ -44,5 +44,25 @@ impl From<v1::Profile> for Profile {
             errors: all(profile.errors),
             modified_at: timestamp(profile.modified_at),
         }
+    }
+}
+
+/// A profile with its text.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ProfileText {
+    /// The profile.
+    #[serde(flatten)]
+    pub profile: Profile,
+    /// The text of its file.
+    pub text: String,
+}
+
+impl ProfileText {
+    /// From the answer; `None` if it has no profile, which magid never sends.
+    pub fn from_wire(answer: v1::GetProfileResponse) -> Option<Self> {
+        Some(Self {
+            profile: answer.profile?.into(),
+            text: answer.text,
+        })
     }
 }
