@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -50,6 +50,26 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         .with_context(|| format!("cannot run {}", words[0]))?;
     if !status.success() {
         bail!("`{shown}` ended with {status}");
+    }
+    Ok(())
+}
+
+/// Installs a command of cargo's where there is none. `package` is its name and version.
+///
+/// # Errors
+///
+/// If it cannot be installed.
+pub(crate) fn provide(command: &str, package: &str) -> Result<()> {
+    let present = cargo(&[command, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?
+        .success();
+    if !present {
+        say(&format!(
+            "there is no cargo-{command}: installing it, once, which takes some minutes"
+        ));
+        run(&mut cargo(&["install", "--locked", package]))?;
     }
     Ok(())
 }

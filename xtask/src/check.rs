@@ -1,7 +1,5 @@
 //! `cargo xtask check`: everything that can be wrong without the programs being run.
 
-use std::process::Stdio;
-
 use anyhow::{Context, Result};
 
 use crate::cargo::{self, cargo, target, workspace};
@@ -59,15 +57,7 @@ fn fuzz_targets() -> Result<()> {
 /// Checks dependencies against `deny.toml`. Advisories need a database from the network, and are
 /// left to those who have one.
 fn deny() -> Result<()> {
-    let present = cargo(&["deny", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?
-        .success();
-    if !present {
-        say("there is no cargo-deny: installing it, once, which takes some minutes");
-        cargo::run(&mut cargo(&["install", "--locked", CARGO_DENY]))?;
-    }
+    cargo::provide("deny", CARGO_DENY)?;
     let rules = workspace().join("deny.toml");
     for manifest in ["Cargo.toml", FUZZ] {
         cargo::run(

@@ -11,6 +11,7 @@ mod fuzz;
 mod generate;
 mod llama_server;
 mod narrate;
+mod package;
 mod python_clients;
 mod test;
 
@@ -40,6 +41,9 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Write generated files anew
     Generate,
+    /// Make packages that people install
+    #[command(subcommand)]
+    Package(package::Package),
     /// Print the path of a llama-server, building one if there is none
     LlamaServer,
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Generate => generate::run(),
+        Command::Package(package) => package::run(&package),
         Command::LlamaServer => llama_server::run(),
     };
     match done {
