@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use magi_proto::ConnectError;
+use magid::daemon::DaemonError;
 use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -73,6 +74,9 @@ pub(crate) enum Failure {
         /// The names that exist.
         known: Vec<String>,
     },
+    /// What is done without magid did not work.
+    #[error(transparent)]
+    Alone(#[from] DaemonError),
     /// The keys are as they were.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -207,6 +211,8 @@ impl Failure {
             Self::Connect(_) | Self::StreamEnded => ExitStatus::Unreachable,
             Self::Rpc(status) => rpc_exit_status(status),
             Self::Keys(error) => error.exit_status(),
+            Self::Alone(DaemonError::Configuration(_)) => ExitStatus::InvalidConfiguration,
+            Self::Alone(_) => ExitStatus::Failed,
             Self::NoSuchServer { .. } => ExitStatus::NoSuchThing,
             Self::EndlessDocument | Self::NothingToAsk => ExitStatus::Usage,
             Self::Late => ExitStatus::Busy,
@@ -236,6 +242,7 @@ impl Failure {
             | Self::NoSuchServer { .. }
             | Self::StreamEnded
             | Self::Keys(_)
+            | Self::Alone(_)
             | Self::Late
             | Self::Answer { .. }
             | Self::NothingToAsk
@@ -251,6 +258,7 @@ impl Failure {
             | Self::Connect(_)
             | Self::NoSuchServer { .. }
             | Self::Keys(_)
+            | Self::Alone(_)
             | Self::StreamEnded
             | Self::EndlessDocument
             | Self::Answer { .. }

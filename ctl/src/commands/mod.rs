@@ -46,7 +46,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitStatus, Failure> {
         Command::Restart(args) => restart::run(&connect().await?, args, output).await,
         Command::Reload(args) => reload::run(&connect().await?, args, output).await,
         Command::Plan(args) => reload::run(&connect().await?, args.into(), output).await,
-        Command::Models(args) => models::run(&connect().await?, args, output).await,
+        Command::Models(args) => models::run(cli.global.socket.as_deref(), args, output).await,
         Command::Profiles(args) => profiles::run(&connect().await?, args, output).await,
         Command::History(args) => history::run(&connect().await?, args, output).await,
         Command::Diff(args) => diff::run(&connect().await?, args, output).await,

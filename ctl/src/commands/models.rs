@@ -29,6 +29,13 @@ pub(crate) struct ModelsArgs {
     list: ListArgs,
 }
 
+impl ModelsArgs {
+    /// Whether magid need not run.
+    fn works_alone(&self) -> bool {
+        matches!(self.command, Some(ModelsCommand::Rescan))
+    }
+}
+
 /// The verbs of models.
 #[derive(Debug, Subcommand)]
 enum ModelsCommand {
@@ -154,12 +161,18 @@ impl Switch {
     }
 }
 
-/// Runs the verb.
+/// Runs the verb. `rescan` works without a magid, too: what it finds is there for the next one.
 pub(crate) async fn run(
-    client: &Client,
+    socket: Option<&Path>,
     args: ModelsArgs,
     output: Output,
 ) -> Result<ExitStatus, Failure> {
+    let client = match Client::connect(socket).await {
+        Err(failure) if socket.is_none() && args.works_alone() => {
+            return rescan_alone(failure.into(), output).await;
+        }
+        client => &client?,
+    };
     match args.command.unwrap_or(ModelsCommand::List(args.list)) {
         ModelsCommand::List(args) => list(client, &args, output).await?,
         ModelsCommand::Show(args) => show(client, &args.model, output).await?,
@@ -217,10 +230,31 @@ async fn rescan(client: &Client, output: Output) -> Result<(), Failure> {
     // A first scan of a slow disk takes as long as it takes.
     let request = service.rescan_models(RescanModelsRequest {});
     let scan = Scan::from(waiting::narrated(client, Audience::All, request).await?);
+    print_scan(&scan, output)
+}
+
+/// Looks where the magid of this environment would, if there is none to ask.
+async fn rescan_alone(unreached: Failure, output: Output) -> Result<ExitStatus, Failure> {
+    if unreached.exit_status() != ExitStatus::Unreachable {
+        return Err(unreached);
+    }
+    narrate(format_args!("no magid runs: looking for models without it"));
+    let (report, unwritten) = magid::daemon::rescan(&std::env::vars().collect()).await?;
+    print_scan(&Scan::from(report), output)?;
+    match unwritten {
+        None => Ok(ExitStatus::Done),
+        Some(why) => {
+            narrate(format_args!("{}", printable(&why)));
+            Ok(ExitStatus::Failed)
+        }
+    }
+}
+
+fn print_scan(scan: &Scan, output: Output) -> Result<(), Failure> {
     match output.format {
-        Format::Json => output.document(&scan)?,
-        Format::Jsonl => output.objects([&scan])?,
-        Format::Table => output.lines(&found(&scan))?,
+        Format::Json => output.document(scan)?,
+        Format::Jsonl => output.objects([scan])?,
+        Format::Table => output.lines(&found(scan))?,
     }
     tell_problems(&scan.problems);
     Ok(())

@@ -14,7 +14,8 @@ use super::{Api, convert, errors, peer};
 use crate::gguf::{Kind, Tier};
 use crate::memory::Demand;
 use crate::registry::{
-    Availability, Change, Found, Model, NotFound, OverridesChange, RegistryError, Snapshot,
+    Availability, Change, Found, Model, ModelId, NotFound, OverridesChange, RegistryError,
+    ScanReport, Snapshot,
 };
 use crate::supervisor::board::Fleet;
 
@@ -61,14 +62,7 @@ impl ModelService for Api {
         _: Request<v1::RescanModelsRequest>,
     ) -> Result<Response<v1::RescanModelsResponse>, Status> {
         let report = self.registry.rescan().await.map_err(error)?;
-        let ids = |ids: &[crate::registry::ModelId]| ids.iter().map(ToString::to_string).collect();
-        Ok(Response::new(v1::RescanModelsResponse {
-            total: u32::try_from(report.total).unwrap_or(u32::MAX),
-            added: ids(&report.added),
-            removed: ids(&report.removed),
-            changed: ids(&report.changed),
-            problems: report.problems.clone(),
-        }))
+        Ok(Response::new((&*report).into()))
     }
 
     async fn set_model(
@@ -259,6 +253,19 @@ fn known(snapshot: &Snapshot, written: &str) -> Result<Arc<Model>, Status> {
             format!("cannot find a model at {}", path.display()),
         )),
         Err(why) => Err(error(why.into())),
+    }
+}
+
+impl From<&ScanReport> for v1::RescanModelsResponse {
+    fn from(report: &ScanReport) -> Self {
+        let ids = |ids: &[ModelId]| ids.iter().map(ToString::to_string).collect();
+        Self {
+            total: u32::try_from(report.total).unwrap_or(u32::MAX),
+            added: ids(&report.added),
+            removed: ids(&report.removed),
+            changed: ids(&report.changed),
+            problems: report.problems.clone(),
+        }
     }
 }
 

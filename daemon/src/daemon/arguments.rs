@@ -6,7 +6,7 @@ use clap::Parser;
 
 /// Owns a fleet of llama-server processes: starts them, follows the profile as it is edited,
 /// restarts what crashes, and answers on a Unix socket.
-#[derive(Clone, Debug, Parser)]
+#[derive(Clone, Debug, Default, Parser)]
 #[command(name = "magid", version)]
 pub struct Arguments {
     /// The configuration file.

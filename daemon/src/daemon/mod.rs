@@ -5,6 +5,7 @@ mod gateway;
 mod lock;
 mod logging;
 mod prepare;
+mod rescan;
 mod signals;
 mod status_line;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub use arguments::Arguments;
 pub use logging::start as start_log;
 pub(crate) use prepare::records;
+pub use rescan::rescan;
 
 use crate::api::{self, About, Access, Api, ListenError, RequestLog, SocketGroup, Watchers};
 use crate::config::{Diagnostic, Environment, SourceFile};

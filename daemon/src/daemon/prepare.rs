@@ -47,16 +47,8 @@ pub(super) fn prepare(
 ) -> Result<Ready, DaemonError> {
     umask(Mode::from_bits_truncate(0o027));
     raise_descriptor_limit();
-    let current_dir = std::env::current_dir().map_err(|reason| DaemonError::System {
-        what: "tell the current folder",
-        reason,
-    })?;
-    let locations = Locations::find(&LocationInput {
-        env: environment,
-        explicit_config: arguments.config.as_deref(),
-        is_root: Uid::effective().is_root(),
-        current_dir: &current_dir,
-    });
+    let current_dir = current_dir()?;
+    let locations = locations(arguments, environment, &current_dir);
     let config = read_config(arguments, environment, &locations)?;
     for (what, path) in [
         ("state", &config.state_dir),
@@ -89,6 +81,26 @@ pub(super) fn prepare(
     })
 }
 
+pub(super) fn current_dir() -> Result<PathBuf, DaemonError> {
+    std::env::current_dir().map_err(|reason| DaemonError::System {
+        what: "tell the current folder",
+        reason,
+    })
+}
+
+pub(super) fn locations(
+    arguments: &Arguments,
+    environment: &Environment,
+    current_dir: &Path,
+) -> Locations {
+    Locations::find(&LocationInput {
+        env: environment,
+        explicit_config: arguments.config.as_deref(),
+        is_root: Uid::effective().is_root(),
+        current_dir,
+    })
+}
+
 /// Each server needs a few descriptors. The limit of most systems is made for programs that use
 /// `select`, and may be raised by everybody.
 fn raise_descriptor_limit() {
@@ -97,7 +109,7 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn read_config(
+pub(super) fn read_config(
     arguments: &Arguments,
     environment: &Environment,
     locations: &Locations,
@@ -117,7 +129,7 @@ fn read_config(
     }
 }
 
-fn make_folder(what: &'static str, path: &Path) -> Result<(), DaemonError> {
+pub(super) fn make_folder(what: &'static str, path: &Path) -> Result<(), DaemonError> {
     let made = DirBuilder::new().recursive(true).mode(0o750).create(path);
     made.map_err(|reason| DaemonError::Folder {
         what,

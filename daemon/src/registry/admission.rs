@@ -26,7 +26,7 @@ pub(super) struct Admission<'a> {
 
 /// Somebody who waits for a scan, once it is decided what he is to be told.
 pub(super) enum Admitted {
-    Report(Reply<Arc<ScanReport>>),
+    Report(Reply<(Arc<ScanReport>, u64)>),
     Model(Result<PathBuf, RegistryError>, Reply<(Arc<Model>, u64)>),
 }
 
@@ -133,7 +133,7 @@ impl Admitted {
     pub(super) fn answer(self, report: &Arc<ScanReport>, models: &Models, number: u64) {
         match self {
             // Nobody may have waited for the answers.
-            Self::Report(reply) => drop(reply.send(Ok(report.clone()))),
+            Self::Report(reply) => drop(reply.send(Ok((report.clone(), number)))),
             Self::Model(Err(error), reply) => drop(reply.send(Err(error))),
             Self::Model(Ok(path), reply) => {
                 let model = models.values().find(|model| model.path == path);

@@ -88,8 +88,8 @@ pub(super) enum Request {
 /// What is wanted of a scan.
 #[derive(Debug)]
 pub(super) enum Wanted {
-    /// What it brought.
-    Report(Reply<Arc<ScanReport>>),
+    /// What it brought. The number of the state that has it is answered with it.
+    Report(Reply<(Arc<ScanReport>, u64)>),
     /// That a file becomes a model.
     Model(WantedModel, Reply<(Arc<Model>, u64)>),
 }
@@ -161,7 +161,22 @@ impl RegistryHandle {
     /// Too many requests wait, or magid ends.
     pub async fn rescan(&self) -> Result<Arc<ScanReport>, RegistryError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Request::Scan(Wanted::Report(reply)), answer).await
+        let asked = self.ask(Request::Scan(Wanted::Report(reply)), answer);
+        let (report, _) = asked.await?;
+        Ok(report)
+    }
+
+    /// The same, and waits until what it brought is on disk, or cannot be written.
+    ///
+    /// # Errors
+    ///
+    /// As [`RegistryHandle::rescan`].
+    pub async fn rescan_to_disk(&self) -> Result<(), RegistryError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.ask(Request::Scan(Wanted::Report(reply)), answer);
+        let (_, number) = asked.await?;
+        self.on_disk(number).await;
+        Ok(())
     }
 
     /// Changes what is said of a model, which is named by its id, its file name or its path. Returns

@@ -9,6 +9,7 @@
 
 mod absence;
 mod admission;
+mod alone;
 mod choose;
 mod find;
 mod group;
@@ -31,6 +32,7 @@ mod tests;
 mod watches;
 mod writer;
 
+pub use alone::look_alone;
 pub use find::{Found, NotFound};
 pub use handle::{RegistryConfig, RegistryError, RegistryHandle};
 pub use header::facts_of;
