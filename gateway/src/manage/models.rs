@@ -151,14 +151,12 @@ pub(super) async fn set_tier(
     Name(model): Name,
     Json(said): Json<SetTier>,
 ) -> Answer<Said> {
-    let tier = said.tier.map(|tier| tier.to_wire().into());
     let change = v1::SetModelRequest {
         model,
-        tier,
-        reset: found_again("tier", tier.is_none()),
+        tier: said.tier.map(|tier| tier.to_wire().into()),
         ..Default::default()
     };
-    set(&context, change).await
+    set(&context, "tier", change).await
 }
 
 /// Says whether a model thinks before it answers. Survives scans.
@@ -178,10 +176,9 @@ pub(super) async fn set_thinking(
     let change = v1::SetModelRequest {
         model,
         thinking: said.thinking,
-        reset: found_again("thinking", said.thinking.is_none()),
         ..Default::default()
     };
-    set(&context, change).await
+    set(&context, "thinking", change).await
 }
 
 /// Says whether a profile may take a model by itself. Survives scans.
@@ -201,10 +198,9 @@ pub(super) async fn set_enabled(
     let change = v1::SetModelRequest {
         model,
         enabled: said.enabled,
-        reset: found_again("enabled", said.enabled.is_none()),
         ..Default::default()
     };
-    set(&context, change).await
+    set(&context, "enabled", change).await
 }
 
 /// The models as magid knows them.
@@ -228,14 +224,11 @@ fn scanned(answer: &v1::ListModelsResponse) -> Result<Timestamp, Problem> {
     })
 }
 
-fn found_again(fact: &str, is_reset: bool) -> Vec<String> {
-    match is_reset {
-        true => vec![fact.to_owned()],
-        false => Vec::new(),
+/// Says one fact of a model. If nothing is said of it, it is as it was found.
+async fn set(context: &Context, fact: &str, mut change: v1::SetModelRequest) -> Answer<Said> {
+    if (change.tier, change.thinking, change.enabled) == (None, None, None) {
+        change.reset.push(fact.to_owned());
     }
-}
-
-async fn set(context: &Context, change: v1::SetModelRequest) -> Answer<Said> {
     let answer = context.models().set_model(change).await?.into_inner();
     let model = answer.model.ok_or_else(Problem::incomplete)?;
     Ok(axum::Json(Said {
