@@ -68,6 +68,7 @@
 
 pub mod classify;
 mod commands;
+mod down;
 pub mod exit;
 mod failure;
 mod history;
@@ -75,6 +76,7 @@ mod liveness;
 pub mod policy;
 mod state;
 mod step;
+mod up;
 mod view;
 
 pub use exit::{Exit, ExitClass, ExitStatus, Prospect};

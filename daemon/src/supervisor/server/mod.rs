@@ -4,6 +4,7 @@
 //! anything but the next message. What takes time runs as an effect beside it: a task that reports
 //! back and, where the phase it served is over, is dropped.
 
+mod apply;
 mod demand;
 mod drain;
 mod end;
@@ -12,6 +13,7 @@ mod heal;
 mod idle;
 mod model;
 mod output;
+mod publish;
 mod readiness;
 mod spawn;
 mod turn;
@@ -22,25 +24,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::watch::Receiver as Watched;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::board::Row;
 use super::context::Context;
-use super::events::{Happening, Kind};
 use super::gateways::Conversation;
 use super::key::ApiKey;
 use super::record::Record;
 use super::seat::{Numbers, Seat};
 use crate::eviction::Want;
 use crate::files::Fingerprint;
-use crate::lifecycle::{
-    self, Action, Desired, Event, Exit, ExitStatus, LastExit, Policy, Process as Pid, PublicState,
-    State, StopReason, View,
-};
+use crate::lifecycle::{self, Event, Exit, ExitStatus, Policy, State};
 use crate::memory::{Budget, Reservation};
 use crate::moment::Moment;
 use crate::name::ServerName;
@@ -50,6 +46,7 @@ use crate::process::{Process, Scope, Tree};
 pub use demand::{Answer, NotReady, Serving};
 pub use explain::Explanation;
 use output::Dropped;
+use publish::Published;
 pub use turn::{account, inputs};
 
 /// Commands that may wait for a server's task. It handles each at once, so more mean a flood.
@@ -240,17 +237,6 @@ struct Server {
     published: Published,
 }
 
-/// What of the published row is not in the state.
-struct Published {
-    view: View,
-    state_since: Timestamp,
-    ready_since: Option<Timestamp>,
-    last_exit: Option<(Timestamp, LastExit)>,
-    load_percent: Option<u8>,
-    note: Option<String>,
-    dropped: Dropped,
-}
-
 /// Where a server's task begins.
 #[derive(Debug)]
 pub struct Place {
@@ -276,15 +262,7 @@ pub fn spawn(context: Arc<Context>, definition: Arc<Definition>, place: Place) -
     let (reports, reported) = mpsc::channel(REPORTS);
     let seed = u64::from(std::process::id()) ^ hash(definition.name.as_str());
     let state = State::new(definition.policy.clone(), numbers.last(), seed);
-    let published = Published {
-        view: state.view(),
-        state_since: Timestamp::now(),
-        ready_since: None,
-        last_exit: None,
-        load_percent: None,
-        note: None,
-        dropped: Dropped::default(),
-    };
+    let published = Published::new(state.view());
     let budget = context.memory.budget();
     let mut server = Server {
         context,
@@ -481,225 +459,6 @@ impl Server {
 
     fn is_current(&self, incarnation: u64) -> bool {
         self.state.live_incarnation() == Some(incarnation)
-    }
-
-    /// Takes one step of the lifecycle, and does what it asks for.
-    fn apply(&mut self, event: Event) {
-        let now = self.context.clock.now();
-        let (state, actions) = lifecycle::step(&self.state, event, now);
-        self.state = state;
-        self.drop_what_is_over();
-        self.announce();
-        self.publish();
-        // Only now: gateways are told of the state before they are told what to do about it.
-        if !matches!(self.state.phase, lifecycle::Phase::Draining { .. }) {
-            self.conversation = None;
-        }
-        for action in actions {
-            self.perform(action);
-        }
-        // Only now: who starts next is told of after this one.
-        if !self.state.is_starting() {
-            self.turn = None;
-        }
-        if self.state.is_at_rest() {
-            self.reserved = None;
-        }
-        self.answer_demands();
-        if self.state.is_settled() {
-            self.waiting.clear();
-        }
-    }
-
-    /// Drops the effects whose phase is over; that ends them.
-    fn drop_what_is_over(&mut self) {
-        use lifecycle::Phase;
-        let phase = &self.state.phase;
-        if !self.state.is_starting() {
-            self.published.load_percent = None;
-        }
-        if !matches!(phase, Phase::Queued { .. }) && self.effects.turn.take().is_some() {
-            // It may not have got as far as asking.
-            self.context.memory.withdraw(&account(&self.seat));
-        }
-        if !matches!(phase, Phase::Loading { .. }) {
-            self.effects.readiness = None;
-        }
-        if !matches!(phase, Phase::Ready { .. }) {
-            self.effects.watch = None;
-            self.effects.idle = None;
-            self.published.note = None;
-        }
-        if !matches!(phase, Phase::Draining { .. }) {
-            self.effects.drain = None;
-        }
-        if !matches!(
-            phase,
-            Phase::Loading { .. } | Phase::Ready { .. } | Phase::Draining { .. }
-        ) {
-            self.effects.model = None;
-        }
-        let heals = matches!(
-            phase,
-            Phase::Failed {
-                cause: lifecycle::FailedCause::Prospect,
-                ..
-            }
-        );
-        if !heals {
-            self.effects.heal = None;
-        } else if self.effects.heal.is_none() {
-            self.await_healing();
-        }
-    }
-
-    fn perform(&mut self, action: Action) {
-        match action {
-            Action::AwaitTurn => self.await_turn(),
-            Action::Spawn(incarnation) => self.begin_spawn(incarnation),
-            Action::AwaitReady(process) => self.with(process, Self::await_ready),
-            Action::Watch(process) => self.with(process, |server, live| {
-                server.watch(live.clone());
-                server.await_idleness(live, server.context.clock.now());
-            }),
-            Action::Drain {
-                process,
-                only_if_idle,
-            } => self.with(process, |server, live| server.drain(live, only_if_idle)),
-            Action::Terminate(process) => self.with(process, Self::terminate),
-            Action::KillTree(process) => self.with(process, Self::kill_tree),
-        }
-    }
-
-    /// Does something with the incarnation that an action is about.
-    fn with(&mut self, process: Pid, act: impl FnOnce(&mut Self, Incarnation)) {
-        match self.incarnation.clone() {
-            Some(incarnation) if incarnation.number == process.incarnation => {
-                act(self, incarnation)
-            }
-            Some(_) | None => {
-                tracing::error!(server = %self.definition.name, ?process, "an action without its incarnation");
-            }
-        }
-    }
-
-    /// Records a change of the public state, and a new end of an incarnation.
-    fn announce(&mut self) {
-        let last = self.state.last_exit.clone();
-        if let Some(last) = &last
-            && self.published.last_exit.as_ref().map(|(_, exit)| exit) != Some(last)
-        {
-            self.published.last_exit = Some((Timestamp::now(), last.clone()));
-            self.record_event(
-                Kind::ServerExited,
-                Some(last.incarnation),
-                None,
-                last.exit.class.code(),
-                end::sentence(&self.definition.name, last),
-            );
-        }
-        let view = self.state.view();
-        let before = std::mem::replace(&mut self.published.view, view);
-        let view = &self.published.view;
-        if (before.state, before.reason, &before.detail) == (view.state, view.reason, &view.detail)
-        {
-            return;
-        }
-        if before.state != view.state {
-            self.published.state_since = Timestamp::now();
-        }
-        self.published.ready_since = match (self.state.ready_since(), self.published.ready_since) {
-            (None, _) => None,
-            (Some(_), Some(known)) => Some(known),
-            (Some(since), None) => Some(self.context.clock.wall(since)),
-        };
-        let (states, reason) = ((before.state, view.state), view.reason);
-        let message = self.sentence(view);
-        let kind = match self.context.board.serves(&self.seat) {
-            true => Kind::ServerState,
-            false => Kind::ReplacementState,
-        };
-        self.record_event(kind, None, Some(states), reason, message);
-    }
-
-    /// The change of state in one line.
-    fn sentence(&self, view: &View) -> String {
-        let mut line = match self.context.board.serves(&self.seat) {
-            true => format!("{} is {}: {}", self.seat.server, view.state, view.reason),
-            false => format!(
-                "incarnation {} of {}, beside the one that serves, is {}: {}",
-                self.state.incarnation, self.seat.server, view.state, view.reason
-            ),
-        };
-        if !view.detail.is_empty() {
-            line.push_str(&format!(" ({})", view.detail));
-        }
-        if view.state == PublicState::Draining
-            && view.reason == StopReason::Idle.code()
-            && let Some(timeout) = self.definition.traffic.idle_timeout
-        {
-            line.push_str(&format!(" (no request for {timeout:?})"));
-        }
-        if let Some(due) = view.next_try {
-            let wait = due.since(self.context.clock.now());
-            line.push_str(&format!("; next try in {:.1} s", wait.as_secs_f64()));
-        }
-        line
-    }
-
-    fn record_event(
-        &self,
-        kind: Kind,
-        incarnation: Option<u64>,
-        states: Option<(lifecycle::PublicState, lifecycle::PublicState)>,
-        reason: &str,
-        message: String,
-    ) {
-        let newest = (self.state.incarnation > 0).then_some(self.state.incarnation);
-        self.context.events.record(Happening {
-            kind,
-            server: Some((self.definition.name.clone(), incarnation.or(newest))),
-            states,
-            reason: reason.to_owned(),
-            message,
-        });
-    }
-
-    fn publish(&self) {
-        self.context.board.publish(self.row());
-    }
-
-    fn row(&self) -> Row {
-        let published = &self.published;
-        let live = self.incarnation.as_ref();
-        Row {
-            seat: self.seat.clone(),
-            definition: self.definition.clone(),
-            view: published.view.clone(),
-            state_since: published.state_since,
-            pid: self.state.pid(),
-            incarnation: (self.state.incarnation > 0).then_some(self.state.incarnation),
-            endpoint: live.map(|incarnation| incarnation.endpoint),
-            api_key: live.and_then(|incarnation| incarnation.api_key.clone()),
-            restarts: self.state.history.restarts(),
-            is_leaving: self.state.is_leaving(),
-            is_held: self.state.desired == Desired::Stopped(StopReason::Held),
-            ready_since: published.ready_since,
-            next_try: published
-                .view
-                .next_try
-                .map(|due| self.context.clock.wall(due)),
-            last_exit: published.last_exit.clone(),
-            load_percent: published.load_percent,
-            engine: live.and_then(|i| i.engine.map(|engine| (i.program.clone(), engine))),
-            notes: self.notes(),
-        }
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = self.published.note.iter().cloned().collect();
-        notes.extend(self.published.dropped.notes());
-        notes
     }
 }
 
