@@ -4,7 +4,9 @@
 //! * [`model`] writes a tiny GGUF that says its own name for ever.
 //! * [`faulty`] is the llama-server that fails on command, built as `faulty-llama-server`.
 //! * [`harness`] runs magid and waits for what it does.
+//! * [`container`] runs the package under a systemd of its own.
 
+pub mod container;
 pub mod faulty;
 mod gguf;
 pub mod harness;

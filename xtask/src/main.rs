@@ -13,6 +13,7 @@ mod llama_server;
 mod narrate;
 mod package;
 mod python_clients;
+mod systemd;
 mod test;
 
 use std::process::ExitCode;

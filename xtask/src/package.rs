@@ -29,6 +29,9 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "magictl.fish"),
 ];
 
+/// What follows the version where nobody says it.
+const REVISION: &str = "1";
+
 /// What is made.
 #[derive(Subcommand)]
 pub(crate) enum Package {
@@ -43,18 +46,29 @@ pub(crate) struct DebOptions {
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
     /// What follows the version; a later one is an upgrade
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = REVISION)]
     revision: String,
+}
+
+impl Default for DebOptions {
+    fn default() -> Self {
+        Self {
+            programs: None,
+            revision: REVISION.to_owned(),
+        }
+    }
 }
 
 /// Makes it.
 pub(crate) fn run(package: &Package) -> Result<()> {
     match package {
-        Package::Deb(options) => deb(options),
+        Package::Deb(options) => println!("{}", deb(options)?.display()),
     }
+    Ok(())
 }
 
-fn deb(options: &DebOptions) -> Result<()> {
+/// Makes a package for Debian, and returns its path.
+pub(crate) fn deb(options: &DebOptions) -> Result<PathBuf> {
     let built = target().join(PROFILE);
     let programs = match &options.programs {
         Some(folder) => folder,
@@ -74,8 +88,7 @@ fn deb(options: &DebOptions) -> Result<()> {
     }
     completions(&files)?;
     changelog(&files, &options.revision)?;
-    println!("{}", assemble(&stage, options)?.display());
-    Ok(())
+    assemble(&stage, options)
 }
 
 /// Has the program print what completes its command line.

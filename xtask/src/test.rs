@@ -4,16 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::cargo::{self, cargo, target};
 use crate::llama_server;
 use crate::narrate::say;
 use crate::python_clients;
+use crate::systemd;
 
 /// What to test.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    suite: Option<Suite>,
     /// Repeat the reliability tests as often as their promises are made for, with what is released
     #[arg(long)]
     full: bool,
@@ -21,9 +25,24 @@ pub(crate) struct Options {
     filter: Vec<String>,
 }
 
-/// Runs all tests. Those that cannot run here are named at the end, and fail the run where nothing
-/// may be skipped.
+/// Tests that are apart from the others, since they need more of the machine.
+#[derive(Subcommand)]
+enum Suite {
+    /// Install the package by apt under a real systemd, in containers, and see it work
+    Systemd(systemd::Options),
+}
+
+/// Runs the tests that were asked for.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    match &options.suite {
+        Some(Suite::Systemd(options)) => systemd::run(options),
+        None => run_here(options),
+    }
+}
+
+/// Runs all tests that need no container. Those that cannot run here are named at the end, and fail the
+/// run where nothing may be skipped.
+fn run_here(options: &Options) -> Result<()> {
     let llama_server = llama_server::find_or_build()?;
     cargo::build_programs(if options.full { &["--release"] } else { &[] })?;
 
@@ -56,6 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     tested?;
     // Documentation comes last, so that cargo's own verdict ends the output.
     test(&["--doc"])?;
+    say("left out: the package under a real systemd, which `cargo xtask test systemd` tests");
     if count > 0 && std::env::var("CI").is_ok_and(|value| value == "true") {
         bail!("nothing may be skipped with CI=true, but {count} tests were");
     }

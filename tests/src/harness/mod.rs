@@ -34,7 +34,7 @@ pub use http::{Answer, Call, Reply};
 pub use notify::NotifySocket;
 pub use percentiles::Percentiles;
 pub use places::{
-    LLAMA_SERVER_VERSION, PYTHON_CLIENTS, bar, cached_llama_server, cached_python_clients,
+    LLAMA_SERVER_VERSION, PYTHON_CLIENTS, bar, cache, cached_llama_server, cached_python_clients,
     faulty_llama_server, full, llama_server, llama_server_with_fit, program, python_clients,
     skipped, tell_figure,
 };

@@ -106,8 +106,8 @@ pub fn cached_llama_server() -> Option<PathBuf> {
     )
 }
 
-/// The folder of what is slow to make.
-fn cache() -> Option<PathBuf> {
+/// The folder of what is slow to make, outside `target/`. `None` without a home.
+pub fn cache() -> Option<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     let cache = variable("XDG_CACHE_HOME")
         .map(PathBuf::from)

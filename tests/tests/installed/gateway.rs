@@ -1,0 +1,54 @@
+//! magi-gateway as a unit of its own: what it answers, and what it may.
+
+use magi_tests::container::Container;
+
+#[test]
+fn the_gateway_answers_for_every_model_and_as_a_user_of_its_own() {
+    let container = Container::serving();
+    container.run("systemctl enable --now magi-gateway");
+    assert_eq!(container.unit("magi-gateway", "UnitFileState"), "enabled");
+    for model in ["alpha", "beta"] {
+        let answer = container.ask(model);
+        assert!(answer.contains(model), "{answer}");
+    }
+    let pid = container.unit("magi-gateway", "MainPID");
+    let user = container.run(&format!("stat --format %U /proc/{pid}"));
+    assert_eq!(user, "magi-gateway\n");
+    // Neither the models nor magid's own socket are its business.
+    container.run("! runuser -u magi-gateway -- magictl --socket /run/magi/magid.sock status");
+
+    // It serves on while magid is away for a moment.
+    container.run("systemctl restart magid");
+    container.wait_ready(2);
+    container.wait("the gateway serves again", |container| {
+        container.http("GET", "/health").0 == "200"
+    });
+    assert!(container.ask("alpha").contains("alpha"));
+    assert_eq!(container.unit("magi-gateway", "NRestarts"), "0");
+}
+
+#[test]
+fn the_gateway_administers_only_if_magid_toml_says_so() {
+    let container = Container::serving();
+    container.run("systemctl start magi-gateway");
+    let (status, body) = container.http("GET", "/api/models/servers");
+    assert_eq!(status, "200", "{body}");
+    assert!(body.contains("alpha"), "{body}");
+    let pid = container.pid("alpha");
+    let (status, body) = container.http("POST", "/api/models/alpha/restart");
+    assert_eq!(status, "403", "{body}");
+    assert!(body.contains("control-denied"), "{body}");
+    assert_eq!(container.pid("alpha"), pid);
+
+    container.write(
+        "/etc/magi/magid.toml",
+        "[control]\ngateway = \"administer\"\n",
+    );
+    container.run("systemctl reload magid");
+    let (status, body) = container.http("POST", "/api/models/alpha/restart");
+    assert_eq!(status, "200", "{body}");
+    assert_ne!(container.pid("alpha"), pid);
+    let (status, body) = container.http("POST", "/api/models/beta/stop");
+    assert_eq!(status, "200", "{body}");
+    assert_eq!(container.server("beta")["state"], "stopped");
+}
