@@ -3,21 +3,45 @@
 //! Each worker keeps its own in a [`Board`], so that a request takes no lock; who wants to see or cancel
 //! requests asks every worker through its [`Desk`].
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use http::HeaderValue;
 use jiff::Timestamp;
+use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::table::Server;
 
 /// Questions that may wait at one worker. A person asks now and then.
 const QUESTIONS: usize = 16;
 
 /// A worker that does not answer in this time is passed over: it is busy with requests.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The id of a request, in its reply's `x-request-id` and on its way: sixteen hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub u64);
+
+impl RequestId {
+    /// As a header says it.
+    pub fn header(self) -> HeaderValue {
+        let digit = |n: usize| b"0123456789abcdef"[(self.0 >> (60 - 4 * n)) as usize & 0xf];
+        let digits: [u8; 16] = std::array::from_fn(digit);
+        HeaderValue::from_bytes(&digits).expect("hexadecimal digits are a header's value")
+    }
+}
+
+impl Display for RequestId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 /// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +59,18 @@ pub enum Phase {
 /// A request that is under way.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// As in the reply's `x-request-id`.
-    pub id: String,
+    /// Its id.
+    pub id: RequestId,
     /// When it came.
     pub at: Timestamp,
     /// The model that it asks for. Empty if it names none.
     pub model: String,
-    /// The server that it goes to. Empty until that is known.
-    pub server: String,
+    /// The server that it goes to, once that is known.
+    pub server: Option<Arc<Server>>,
     /// The incarnation that has it.
     pub incarnation: Option<u64>,
     /// Its path, without the query.
-    pub path: String,
+    pub path: Cow<'static, str>,
     /// The name of the key that it carries. Empty if none is asked for.
     pub key: String,
     /// How far it has come.
@@ -56,23 +80,26 @@ pub struct Request {
 /// The requests of one worker.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
-    entries: Rc<RefCell<BTreeMap<u64, Rc<Entry>>>>,
-    last: Rc<Cell<u64>>,
+    entries: Rc<RefCell<Slab<Rc<Entry>>>>,
 }
 
 /// One request's place on the board. Dropped, the request is over.
 #[derive(Debug)]
 pub struct Active {
     board: Board,
-    number: u64,
+    place: usize,
     entry: Rc<Entry>,
 }
+
+/// Where it is heard that a request is cancelled.
+#[derive(Debug)]
+pub struct Cancelling(Rc<Entry>);
 
 #[derive(Debug)]
 struct Entry {
     request: RefCell<Request>,
     is_cancelled: Cell<bool>,
-    /// Who waits in [`Active::cancelled`].
+    /// Who waits in [`Cancelling::poll`].
     waker: RefCell<Option<Waker>>,
 }
 
@@ -107,17 +134,15 @@ pub fn desk() -> (Desk, Questions) {
 impl Board {
     /// Puts a request on the board.
     pub fn begin(&self, request: Request) -> Active {
-        let number = self.last.get() + 1;
-        self.last.set(number);
         let entry = Rc::new(Entry {
             request: RefCell::new(request),
             is_cancelled: Cell::new(false),
             waker: RefCell::new(None),
         });
-        self.entries.borrow_mut().insert(number, entry.clone());
+        let place = self.entries.borrow_mut().insert(entry.clone());
         Active {
             board: self.clone(),
-            number,
+            place,
             entry,
         }
     }
@@ -135,15 +160,17 @@ impl Board {
 
     fn list(&self) -> Vec<Request> {
         let entries = self.entries.borrow();
-        let requests = entries.values().map(|entry| entry.request.borrow().clone());
+        let requests = entries
+            .iter()
+            .map(|(_, entry)| entry.request.borrow().clone());
         requests.collect()
     }
 
     fn cancel(&self, id: &str) -> bool {
         let entries = self.entries.borrow();
         let mut found = false;
-        for entry in entries.values() {
-            if entry.request.borrow().id == id {
+        for (_, entry) in entries.iter() {
+            if entry.request.borrow().id.to_string() == id {
                 found = true;
                 entry.cancel();
             }
@@ -172,27 +199,30 @@ impl Active {
         change(&mut self.entry.request.borrow_mut());
     }
 
-    /// Ends when somebody cancels the request, else never. Cancel-safe; one may wait at a time.
-    pub async fn cancelled(&self) {
-        poll_fn(|context| {
-            if self.entry.is_cancelled.get() {
-                return Poll::Ready(());
-            }
-            self.entry.waker.replace(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
+    /// Where it is heard that somebody cancels the request.
+    pub fn cancelling(&self) -> Cancelling {
+        Cancelling(self.entry.clone())
     }
+}
 
-    /// Whether somebody cancelled the request.
-    pub fn is_cancelled(&self) -> bool {
-        self.entry.is_cancelled.get()
+impl Cancelling {
+    /// Ready if the request was cancelled. If not, the task is woken when it is; one task may wait.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.is_cancelled.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.0.waker.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.board.entries.borrow_mut().remove(&self.number);
+        self.board.entries.borrow_mut().remove(self.place);
     }
 }
 
@@ -227,18 +257,20 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::task::LocalSet;
 
     use super::*;
 
-    fn request(id: &str, second: i64) -> Request {
+    fn request(id: u64, second: i64) -> Request {
         Request {
-            id: id.to_owned(),
+            id: RequestId(id),
             at: Timestamp::from_second(second).unwrap(),
             model: "alpha".to_owned(),
-            server: String::new(),
+            server: None,
             incarnation: None,
-            path: "/v1/completions".to_owned(),
+            path: "/v1/completions".into(),
             key: String::new(),
             phase: Phase::Queued,
         }
@@ -255,13 +287,13 @@ mod tests {
         let desks = [first, second];
         local
             .run_until(async {
-                let newer = boards[0].begin(request("b", 2));
-                let older = boards[1].begin(request("a", 1));
+                let newer = boards[0].begin(request(2, 2));
+                let older = boards[1].begin(request(1, 1));
                 older.update(|request| request.phase = Phase::Answering);
                 let seen = list(&desks).await;
-                assert_eq!(seen[0].id, "a");
+                assert_eq!(seen[0].id, RequestId(1));
                 assert_eq!(seen[0].phase, Phase::Answering);
-                assert_eq!(seen[1].id, "b");
+                assert_eq!(seen[1].id, RequestId(2));
                 drop((older, newer));
                 assert!(list(&desks).await.is_empty());
             })
@@ -276,12 +308,13 @@ mod tests {
         local.spawn_local(board.clone().answer(questions));
         local
             .run_until(async {
-                let active = board.begin(request("a", 1));
+                let active = board.begin(request(1, 1));
                 let desks = [desk];
-                assert!(!cancel(&desks, "b").await);
-                let (_, found) = tokio::join!(active.cancelled(), cancel(&desks, "a"));
+                assert!(!cancel(&desks, "0000000000000002").await);
+                let cancelling = active.cancelling();
+                let cancelled = poll_fn(|cx| cancelling.poll(cx));
+                let ((), found) = tokio::join!(cancelled, cancel(&desks, "0000000000000001"));
                 assert!(found);
-                assert!(active.is_cancelled());
             })
             .await;
     }

@@ -18,9 +18,6 @@ use thiserror::Error;
 /// The deepest nesting of arrays and objects. It is that of `serde_json`.
 const MAX_DEPTH: u32 = 127;
 
-/// So many bytes of a string are looked at at once.
-const BLOCK: usize = 32;
-
 /// What a body asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked<'b> {
@@ -260,7 +257,7 @@ impl<'b> Walk<'b> {
         let mut first_other = None;
         loop {
             self.at += match first_other {
-                None => plain(self.rest(), |byte| is_special(byte) || !byte.is_ascii()),
+                None => plain(self.rest(), |byte| is_special(byte) | !byte.is_ascii()),
                 Some(_) => plain(self.rest(), is_special),
             };
             match self.peek() {
@@ -357,17 +354,28 @@ impl Open {
 
 /// Whether a byte of a string ends it, begins an escape, or cannot be there.
 fn is_special(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
+    // Without a branch, so that many bytes are looked at with one instruction.
+    (byte < b' ') | (byte == b'"') | (byte == b'\\')
 }
 
 /// How many bytes at the beginning are not special.
 fn plain(text: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
-    // Without a way out of the inner loop it is done with wide instructions.
-    let is_plain = |block: &&[u8]| !block.iter().fold(false, |any, &b| any | is_special(b));
-    let blocks = text.chunks_exact(BLOCK).take_while(is_plain).count();
-    let (skipped, rest) = text.split_at(blocks * BLOCK);
+    let many = plain_blocks::<64>(text, &is_special);
+    let most = many + plain_blocks::<16>(&text[many..], &is_special);
+    let rest = &text[most..];
     let more = rest.iter().position(|&byte| is_special(byte));
-    skipped.len() + more.unwrap_or(rest.len())
+    most + more.unwrap_or(rest.len())
+}
+
+/// How many bytes are in the blocks at the beginning that have no special one.
+fn plain_blocks<const BLOCK: usize>(text: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+    // Without a way out of the inner loop either.
+    let is_plain = |block: &&[u8; BLOCK]| {
+        let special = |any, &byte: &u8| any | u8::from(is_special(byte));
+        block.iter().fold(0, special) == 0
+    };
+    let (blocks, _) = text.as_chunks::<BLOCK>();
+    BLOCK * blocks.iter().take_while(is_plain).count()
 }
 
 /// The character that the escape at the beginning stands for, and its length in bytes.

@@ -123,12 +123,12 @@ impl From<activity::Request> for ActiveRequest {
     fn from(request: activity::Request) -> Self {
         let non_empty = super::view::non_empty;
         Self {
-            id: request.id,
+            id: request.id.to_string(),
             at: request.at,
             model: non_empty(request.model),
-            server: non_empty(request.server),
+            server: request.server.map(|server| server.route.server.clone()),
             incarnation: request.incarnation,
-            path: request.path,
+            path: request.path.into_owned(),
             key: non_empty(request.key),
             phase: match request.phase {
                 Phase::Queued => "queued",

@@ -1,7 +1,6 @@
 //! What is told of a request when it has ended.
 
-use std::pin::pin;
-use std::rc::Rc;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use magi_proto::v1;
 use tokio::time::Instant;
 
 use super::tokens::{Tail, Tokens};
-use crate::activity::{Active, Phase, Request};
+use crate::activity::{Active, Cancelling, Phase, Request};
 use crate::gateway::Gateway;
 use crate::metrics;
 use crate::refusal::{Reason, Refusal};
@@ -39,7 +38,7 @@ enum Outcome {
 pub(super) struct Account {
     gateway: Arc<Gateway>,
     id: HeaderValue,
-    active: Rc<Active>,
+    active: Active,
     begun: Instant,
     outcome: Outcome,
     status: u16,
@@ -53,22 +52,22 @@ pub(super) struct Account {
 
 impl Account {
     /// A request has come, with a key of this name. Empty: with none.
-    pub(super) fn begin(worker: &Worker, path: &str, key: &str) -> Self {
+    pub(super) fn begin(worker: &Worker, path: Cow<'static, str>, key: &str) -> Self {
         let id = worker.request_id();
         let active = worker.board.begin(Request {
-            id: String::from_utf8_lossy(id.as_bytes()).into_owned(),
+            id,
             at: Timestamp::now(),
             model: String::new(),
-            server: String::new(),
+            server: None,
             incarnation: None,
-            path: path.to_owned(),
+            path,
             key: key.to_owned(),
             phase: Phase::Queued,
         });
         Self {
             gateway: worker.gateway.clone(),
-            id,
-            active: Rc::new(active),
+            id: id.header(),
+            active,
             begun: Instant::now(),
             outcome: Outcome::Left,
             status: 0,
@@ -85,9 +84,9 @@ impl Account {
         &self.id
     }
 
-    /// Its place among those that are under way.
-    pub(super) fn active(&self) -> Rc<Active> {
-        self.active.clone()
+    /// Where it is heard that it is cancelled.
+    pub(super) fn cancelling(&self) -> Cancelling {
+        self.active.cancelling()
     }
 
     /// How many requests its server takes at a time. 0: any number.
@@ -98,7 +97,7 @@ impl Account {
 
     /// Whether it is cancelled. If not, the task is woken when it is.
     pub(super) fn is_cancelled(&self, cx: &mut Context<'_>) -> bool {
-        pin!(self.active.cancelled()).poll(cx).is_ready()
+        self.active.cancelling().poll(cx).is_ready()
     }
 
     /// How far it has come.
@@ -117,7 +116,7 @@ impl Account {
     pub(super) fn goes_to(&mut self, server: &Arc<Server>) {
         self.server = Some(server.clone());
         self.active
-            .update(|request| request.server.clone_from(&server.route.server));
+            .update(|request| request.server = Some(server.clone()));
         self.touch();
     }
 
@@ -202,15 +201,18 @@ impl Account {
         let at = Timestamp::now().saturating_sub(ago).ok();
         let request = self.active.request();
         v1::FinishedRequest {
-            id: request.id,
+            id: request.id.to_string(),
             at: at.map(|at| prost_types::Timestamp {
                 seconds: at.as_second(),
                 nanos: at.subsec_nanosecond(),
             }),
             model: request.model,
-            server: request.server,
+            server: self
+                .server
+                .as_ref()
+                .map_or_else(String::new, |server| server.route.server.clone()),
             incarnation: request.incarnation,
-            path: request.path,
+            path: request.path.into_owned(),
             status: self.status.into(),
             key: request.key,
             outcome: outcome.word().to_owned(),

@@ -6,15 +6,13 @@
 //! A stream that the server breaks off is broken off for the client too. Where it is one of events, one
 //! more event tells why; the end that would say "that was all" is never sent.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
 use super::account::Account;
 use super::exchange::Upstream;
@@ -27,7 +25,6 @@ use crate::table::InFlight;
 /// The answer of a server.
 pub(crate) struct Answer {
     worker: Rc<Worker>,
-    incoming: Incoming,
     /// Before the account, so that what is held is given back when the end is told.
     state: State,
     account: Account,
@@ -58,7 +55,6 @@ enum State {
 impl Answer {
     pub(super) fn new(
         worker: Rc<Worker>,
-        incoming: Incoming,
         account: Account,
         shape: Shape,
         is_events: bool,
@@ -66,15 +62,12 @@ impl Answer {
     ) -> Self {
         let mut answer = Self {
             worker,
-            incoming,
             account,
             shape,
             is_events,
             state: State::Flowing(held),
         };
-        if answer.incoming.is_end_stream() {
-            answer.finish();
-        }
+        answer.finish_if_over();
         answer
     }
 
@@ -83,7 +76,11 @@ impl Answer {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.state {
+            State::Flowing(held) => held.upstream.size_hint(),
+            State::Over => SizeHint::with_exact(0),
+            State::Told { .. } => SizeHint::default(),
+        }
     }
 
     pub(super) fn poll_frame(
@@ -95,20 +92,16 @@ impl Answer {
                 if self.account.is_cancelled(cx) {
                     return self.break_off(cancelled(), cx);
                 }
-                let mut piece = Pin::new(&mut self.incoming).poll_frame(cx);
-                if piece.is_pending() {
-                    // Asking for a piece lets the connection read the next one.
-                    held.upstream.drive(cx);
-                    piece = Pin::new(&mut self.incoming).poll_frame(cx);
-                }
-                match piece {
+                match held.upstream.poll_piece(cx) {
                     Poll::Pending => Poll::Pending,
-                    Poll::Ready(Some(Ok(frame))) => {
-                        self.pass(&frame);
-                        Poll::Ready(Some(Ok(frame)))
+                    Poll::Ready(Some(Ok(piece))) => {
+                        self.account.passed(&piece);
+                        // An answer of known length is not asked for its end.
+                        self.finish_if_over();
+                        Poll::Ready(Some(Ok(Frame::data(piece))))
                     }
-                    Poll::Ready(Some(Err(error))) => {
-                        let message = format!("the server broke off its answer: {error}");
+                    Poll::Ready(Some(Err(cut))) => {
+                        let message = format!("the server broke off its answer: {cut}");
                         self.break_off(Refusal::new(Reason::UpstreamBroken, message), cx)
                     }
                     Poll::Ready(None) => {
@@ -132,12 +125,10 @@ impl Answer {
         }
     }
 
-    fn pass(&mut self, frame: &Frame<Bytes>) {
-        if let Some(data) = frame.data_ref() {
-            self.account.passed(data);
-        }
-        // An answer of known length is not asked for its end.
-        if self.incoming.is_end_stream() {
+    fn finish_if_over(&mut self) {
+        if let State::Flowing(held) = &self.state
+            && held.upstream.is_over()
+        {
             self.finish();
         }
     }

@@ -1,43 +1,56 @@
-//! One request to a server, and the head of its answer.
+//! One request to a server, and its answer.
 //!
 //! A connection is not a task of its own: whoever waits for the answer drives it. So there is no switch
 //! between tasks for each piece, and a request that is dropped takes its connection with it, which is
-//! how llama-server notices that nobody wants the answer any more.
+//! how llama-server notices that nobody wants the answer any more. A connection that waits has no buffer:
+//! what comes is read into one of its thread, and only what has come is kept.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::{Buf, Bytes};
+use http::{Method, Response};
+use http_body::SizeHint;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::http1::{self, Malformed, Rest};
 use crate::refusal::{Reason, Refusal};
 
 /// Servers are on this machine, or as good as.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The largest head of an answer, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+/// So much is read at once, in bytes.
+const READ: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<[u8; READ]> = const { RefCell::new([0; READ]) };
+}
 
 /// A connection to a server.
 pub(super) struct Upstream {
-    sender: SendRequest<Full<Bytes>>,
-    /// None: it has ended.
-    connection: Option<Driven>,
+    stream: TcpStream,
+    /// What has come, and was not taken yet.
+    received: Bytes,
+    /// What is still to come of the last answer.
+    rest: Rest,
+    /// Whether another request may be sent when the last answer is over.
+    is_kept: bool,
 }
 
-/// What moves bytes while it is polled.
-type Driven = Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>;
+/// A request, ready to be written.
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) head: Vec<u8>,
+    pub(super) body: Bytes,
+}
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -53,7 +66,18 @@ pub(super) enum Failure {
     Broken,
     /// What came is not HTTP.
     #[error("its answer is not HTTP: {0}")]
-    NotHttp(hyper::Error),
+    NotHttp(#[from] Malformed),
+}
+
+/// Why an answer ends before its end.
+#[derive(Debug, Error)]
+pub(super) enum Cut {
+    /// The connection ended.
+    #[error("the connection ended")]
+    Closed,
+    /// What came is not HTTP.
+    #[error(transparent)]
+    NotHttp(#[from] Malformed),
 }
 
 impl Failure {
@@ -74,56 +98,126 @@ impl Upstream {
         let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = stream.map_err(Failure::Unreachable)?;
         stream.set_nodelay(true).map_err(Failure::Unreachable)?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(Failure::NotHttp)?;
         Ok(Self {
-            sender,
-            connection: Some(Box::pin(connection)),
+            stream,
+            received: Bytes::new(),
+            rest: Rest::Length(0),
+            is_kept: true,
         })
-    }
-
-    /// Moves what can be moved.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection
-            && connection.as_mut().poll(cx).is_ready()
-        {
-            self.connection = None;
-        }
     }
 
     /// Whether another request can be sent.
     pub(super) fn is_usable(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx);
-        self.connection.is_some() && self.sender.is_ready()
+        // A server has nothing to say of its own but that it leaves.
+        self.is_kept
+            && self.rest.is_over()
+            && self.received.is_empty()
+            && self.poll_receive(cx).is_pending()
     }
 
     /// Sends a request, and waits for the head of the answer.
-    pub(super) async fn send(
+    pub(super) async fn send(&mut self, request: &Outgoing) -> Result<Response<()>, Failure> {
+        let mut written = 0;
+        poll_fn(|cx| self.poll_write(&mut written, request, cx)).await?;
+        loop {
+            if let Some((head, length)) = http1::head(&self.received, &request.method)? {
+                self.received.advance(length);
+                if head.status.is_informational() {
+                    continue;
+                }
+                self.rest = head.body;
+                self.is_kept &= head.is_kept;
+                let mut response = Response::new(());
+                *response.status_mut() = head.status;
+                *response.headers_mut() = head.headers;
+                return Ok(response);
+            }
+            match poll_fn(|cx| self.poll_receive(cx)).await {
+                Ok(0) | Err(_) => return Err(Failure::Broken),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The next piece of the body. None: that was all.
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        loop {
+            match self.rest.take(&mut self.received) {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(None) if self.rest.is_over() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(malformed) => return Poll::Ready(Some(Err(malformed.into()))),
+            }
+            match ready!(self.poll_receive(cx)) {
+                Ok(0) if self.rest.close() => return Poll::Ready(None),
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(Cut::Closed))),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether the whole body has come.
+    pub(super) fn is_over(&self) -> bool {
+        self.rest.is_over()
+    }
+
+    /// How much of the body is still to come.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self.rest {
+            Rest::Length(left) => SizeHint::with_exact(left),
+            Rest::Chunks(_) | Rest::UntilClose => SizeHint::default(),
+        }
+    }
+
+    fn poll_write(
         &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Failure> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
-        let answered = poll_fn(|cx| {
-            if let Some(driven) = connection
-                && driven.as_mut().poll(cx).is_ready()
-            {
-                *connection = None;
+        written: &mut usize,
+        request: &Outgoing,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        let (head, body) = (&request.head[..], &request.body[..]);
+        while *written < head.len() + body.len() {
+            let rest_of_head = head.get(*written..).unwrap_or_default();
+            let rest_of_body = &body[written.saturating_sub(head.len())..];
+            let rest = [IoSlice::new(rest_of_head), IoSlice::new(rest_of_body)];
+            match Pin::new(&mut self.stream).poll_write_vectored(cx, &rest) {
+                Poll::Ready(Ok(count)) if count > 0 => *written += count,
+                Poll::Ready(_) if *written == 0 => return Poll::Ready(Err(Failure::NotSent)),
+                // It may have said why before it left.
+                Poll::Ready(_) => {
+                    return match self.poll_early_answer(cx) {
+                        Poll::Pending => Poll::Ready(Err(Failure::Broken)),
+                        answered => answered,
+                    };
+                }
+                Poll::Pending => return self.poll_early_answer(cx),
             }
-            answer.as_mut().poll(cx)
-        });
-        answered.await.map_err(|mut error| {
-            if error.take_message().is_some() {
-                return Failure::NotSent;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for an answer to a request of which a part was sent. The rest is not sent any more then.
+    fn poll_early_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        match ready!(self.poll_receive(cx)) {
+            Ok(count) if count > 0 => {
+                self.is_kept = false;
+                Poll::Ready(Ok(()))
             }
-            let error = error.into_error();
-            match error.is_parse() {
-                true => Failure::NotHttp(error),
-                false => Failure::Broken,
-            }
+            Ok(_) | Err(_) => Poll::Ready(Err(Failure::Broken)),
+        }
+    }
+
+    /// Reads what has come. 0: the connection was closed.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            let new = buffer.filled();
+            self.received = match self.received.is_empty() {
+                true => Bytes::copy_from_slice(new),
+                false => Bytes::from([&self.received, new].concat()),
+            };
+            Poll::Ready(Ok(new.len()))
         })
     }
 }

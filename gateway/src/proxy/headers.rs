@@ -4,115 +4,123 @@
 //! a server's key is for nobody else. Who may read an answer in a browser is decided by the gateway
 //! alone: a llama-server would let everybody.
 
-use std::net::IpAddr;
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
-};
-
+use super::http1;
 use crate::table::Incarnation;
 
 /// The id of a request, in its answer and on its way.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Headers that belong to one connection.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// What a request is forwarded with, beside what its client said.
+pub(super) struct Forwarded<'a> {
+    pub(super) to: &'a Incarnation,
+    pub(super) id: &'a HeaderValue,
+    /// The client's address.
+    pub(super) peer: Option<&'a str>,
+    /// How long the body is, in bytes. None: there is none.
+    pub(super) length: Option<usize>,
+}
 
-/// Headers that are for the gateway.
-const OURS: [HeaderName; 8] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    COOKIE,
-    EXPECT,
-    ORIGIN,
-    REFERER,
-];
-
-/// Makes the headers of a client those of a request to any server.
-pub(super) fn forward(headers: &mut HeaderMap, id: &HeaderValue, peer: Option<IpAddr>) {
-    remove_hop_by_hop(headers);
-    for name in &OURS {
-        headers.remove(name);
+/// Writes the headers of a client's request as those of a request to a server, up to the body.
+pub(super) fn forward(head: &mut Vec<u8>, client: &HeaderMap, with: &Forwarded<'_>) {
+    let mut add = |name, value: &HeaderValue| http1::header(head, name, value.as_bytes());
+    add("host", &with.to.host);
+    if let Some(authorization) = &with.to.authorization {
+        add("authorization", authorization);
     }
-    if let Some(peer) = peer {
-        add_forwarded_for(headers, peer);
-    }
-    let host = headers.remove(HOST);
-    if !headers.contains_key(FORWARDED) {
-        if let (false, Some(host)) = (headers.contains_key(FORWARDED_HOST), host) {
-            headers.insert(FORWARDED_HOST, host);
-        }
-        if !headers.contains_key(FORWARDED_PROTO) {
-            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    add("x-request-id", with.id);
+    let named = named(client);
+    for (name, value) in client {
+        let name = name.as_str();
+        let is_named = named.iter().any(|named| named.eq_ignore_ascii_case(name));
+        if !is_of_connection(name) && !is_ours(name) && !is_named {
+            add(name, value);
         }
     }
-    headers.insert(REQUEST_ID, id.clone());
-}
-
-/// Addresses a request to an incarnation.
-pub(super) fn address(headers: &mut HeaderMap, to: &Incarnation) {
-    headers.insert(HOST, to.host.clone());
-    if let Some(authorization) = &to.authorization {
-        headers.insert(AUTHORIZATION, authorization.clone());
+    if !client.contains_key("forwarded") {
+        if let (Some(host), false) = (client.get(HOST), client.contains_key("x-forwarded-host")) {
+            add("x-forwarded-host", host);
+        }
+        if !client.contains_key("x-forwarded-proto") {
+            add("x-forwarded-proto", &HeaderValue::from_static("http"));
+        }
     }
-}
-
-/// Makes the headers of a server those of an answer to a client.
-pub(super) fn answer(headers: &mut HeaderMap, id: &HeaderValue) {
-    remove_hop_by_hop(headers);
-    let cors: Vec<_> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("access-control-"))
-        .cloned()
-        .collect();
-    for name in cors {
-        headers.remove(name);
+    add_forwarded_for(head, client, with.peer);
+    if let Some(length) = with.length {
+        http1::header(head, "content-length", length.to_string().as_bytes());
     }
-    headers.insert(REQUEST_ID, id.clone());
+    head.extend_from_slice(b"\r\n");
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // What a connection names is its own as well.
-    let named: Vec<_> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
+/// Whether a header of an answer stays here.
+pub(super) fn stays(name: &str) -> bool {
+    is_of_connection(name) || name == REQUEST_ID || name.starts_with("access-control-")
+}
+
+/// Whether a header belongs to one connection, or is written anew for each.
+fn is_of_connection(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Whether a header is for the gateway, or is written by it.
+fn is_ours(name: &str) -> bool {
+    matches!(
+        name,
+        "authorization"
+            | "proxy-authorization"
+            | "x-api-key"
+            | "api-key"
+            | "cookie"
+            | "expect"
+            | "origin"
+            | "referer"
+            | "host"
+            | "content-length"
+            | "x-request-id"
+            | "x-forwarded-for"
+    )
+}
+
+/// The names of headers in `Connection`, which belong to it as well.
+fn named(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(CONNECTION).iter();
+    let tokens = values.flat_map(|value| tokens(value.as_bytes()));
+    let is_name = |token: &&str| !token.eq_ignore_ascii_case("keep-alive");
+    tokens.filter(is_name).collect()
+}
+
+/// What a header lists. Nothing, if it is no text.
+pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &str> {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    text.split(',').map(str::trim)
+}
+
+fn add_forwarded_for(head: &mut Vec<u8>, client: &HeaderMap, peer: Option<&str>) {
+    let before = client.get_all(FORWARDED_FOR).iter();
+    let mut separator: &[u8] = b"x-forwarded-for: ";
+    for address in before
+        .map(HeaderValue::as_bytes)
+        .chain(peer.map(str::as_bytes))
+    {
+        head.extend_from_slice(separator);
+        head.extend_from_slice(address);
+        separator = b", ";
     }
-}
-
-fn add_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
-    let before: Vec<_> = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .map(str::to_owned)
-        .chain([peer.to_string()])
-        .collect();
-    if let Ok(value) = HeaderValue::try_from(before.join(", ")) {
-        headers.insert(FORWARDED_FOR, value);
+    if separator == b", " {
+        head.extend_from_slice(b"\r\n");
     }
 }
 
@@ -128,18 +136,29 @@ mod tests {
         map
     }
 
-    fn lines(map: &HeaderMap) -> Vec<String> {
-        let mut lines: Vec<_> = map
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+    fn lines(client: &HeaderMap, key: Option<&str>) -> Vec<String> {
+        let to = Incarnation::new("alpha", 1, "http://127.0.0.1:8080", key).unwrap();
+        let with = Forwarded {
+            to: &to,
+            id: &HeaderValue::from_static("7"),
+            peer: Some("127.0.0.1"),
+            length: Some(12),
+        };
+        let mut head = Vec::new();
+        forward(&mut head, client, &with);
+        let text = String::from_utf8(head).unwrap();
+        let mut lines: Vec<_> = text
+            .strip_suffix("\r\n\r\n")
+            .unwrap()
+            .split("\r\n")
             .collect();
-        lines.sort();
-        lines
+        lines.sort_unstable();
+        lines.into_iter().map(str::to_owned).collect()
     }
 
     #[test]
     fn a_clients_key_and_what_its_connection_is_about_stay_here() {
-        let mut headers = map(&[
+        let headers = map(&[
             ("host", "127.0.0.1:8000"),
             ("authorization", "Bearer secret"),
             ("x-api-key", "secret"),
@@ -150,43 +169,44 @@ mod tests {
             ("te", "trailers"),
             ("expect", "100-continue"),
             ("content-type", "application/json"),
+            ("content-length", "99"),
+            ("transfer-encoding", "chunked"),
+            ("x-request-id", "mine"),
             ("traceparent", "00-1-2-01"),
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-for", "10.0.0.2"),
         ]);
-        let id = HeaderValue::from_static("7");
-        forward(&mut headers, &id, Some([127, 0, 0, 1].into()));
         let expected = [
+            "content-length: 12",
             "content-type: application/json",
+            "host: 127.0.0.1:8080",
             "traceparent: 00-1-2-01",
             "x-forwarded-for: 10.0.0.1, 10.0.0.2, 127.0.0.1",
             "x-forwarded-host: 127.0.0.1:8000",
             "x-forwarded-proto: http",
             "x-request-id: 7",
         ];
-        assert_eq!(lines(&headers), expected);
+        assert_eq!(lines(&headers, None), expected);
+    }
+
+    #[test]
+    fn what_another_proxy_says_of_the_client_is_kept() {
+        let headers = map(&[("host", "a"), ("forwarded", "for=10.0.0.1;host=b")]);
+        let expected = [
+            "content-length: 12",
+            "forwarded: for=10.0.0.1;host=b",
+            "host: 127.0.0.1:8080",
+            "x-forwarded-for: 127.0.0.1",
+            "x-request-id: 7",
+        ];
+        assert_eq!(lines(&headers, None), expected);
     }
 
     #[test]
     fn an_incarnations_own_key_is_sent_to_it() {
-        let mut headers = HeaderMap::new();
+        let lines = lines(&HeaderMap::new(), Some("key"));
+        assert!(lines.contains(&"authorization: Bearer key".to_owned()));
         let to = Incarnation::new("alpha", 1, "http://127.0.0.1:8080", Some("key")).unwrap();
-        address(&mut headers, &to);
-        let expected = ["authorization: Bearer key", "host: 127.0.0.1:8080"];
-        assert_eq!(lines(&headers), expected);
         assert!(!format!("{to:?}").contains("key\""), "{to:?}");
-    }
-
-    #[test]
-    fn a_server_does_not_open_its_answers_to_every_page() {
-        let mut headers = map(&[
-            ("access-control-allow-origin", "https://evil.example"),
-            ("access-control-allow-credentials", "true"),
-            ("keep-alive", "timeout=5, max=100"),
-            ("content-type", "application/json"),
-        ]);
-        answer(&mut headers, &HeaderValue::from_static("7"));
-        let expected = ["content-type: application/json", "x-request-id: 7"];
-        assert_eq!(lines(&headers), expected);
     }
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,15 +13,15 @@ use http::header::{ALLOW, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, Uri};
-use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::account::Account;
 use super::admission::{self, Failed};
 use super::answer::{Answer, Held, cancelled, is_events};
 use super::early;
-use super::exchange::{Failure, Upstream, now};
-use super::headers;
+use super::exchange::{Failure, Outgoing, Upstream, now};
+use super::headers::{self, Forwarded};
+use super::http1;
 use super::read;
 use super::reply::Reply;
 use super::way::{Way, query_value};
@@ -32,7 +31,10 @@ use crate::configuration::Settings;
 use crate::manage;
 use crate::refusal::{Reason, Refusal, Shape};
 use crate::serve::Worker;
-use crate::table::{InFlight, Server};
+use crate::table::{InFlight, Incarnation, Server};
+
+/// The usual size of a head, in bytes.
+const HEAD: usize = 512;
 
 /// A request that is ready to be forwarded.
 struct Job {
@@ -49,17 +51,20 @@ struct Job {
     is_forwarded: Rc<Cell<bool>>,
 }
 
-/// What is sent before the body.
+/// What came before the body.
 struct Head {
     method: Method,
-    uri: Uri,
+    /// As the server is asked for it.
+    path: PathAndQuery,
     headers: HeaderMap,
+    /// The client's address.
+    peer: Option<Rc<str>>,
 }
 
 /// Answers a request.
 pub(crate) async fn answer(
     worker: Rc<Worker>,
-    peer: Option<IpAddr>,
+    peer: Option<Rc<str>>,
     mut request: Request<Incoming>,
 ) -> Response<Reply> {
     let settings = worker.gateway.settings.load_full();
@@ -95,12 +100,12 @@ struct Asking {
     caller: Caller,
     way: Way,
     shape: Shape,
-    peer: Option<IpAddr>,
+    peer: Option<Rc<str>>,
 }
 
 /// The answer to a request that is not for a server.
 async fn own(worker: &Worker, request: Request<Incoming>) -> Response<Reply> {
-    let id = worker.request_id();
+    let id = worker.request_id().header();
     let response = manage::answer(&worker.own, request).await;
     let mut response = response.map(Reply::Own);
     response.headers_mut().insert(headers::REQUEST_ID, id);
@@ -110,14 +115,15 @@ async fn own(worker: &Worker, request: Request<Incoming>) -> Response<Reply> {
 /// The answer to a browser that asks what its page may send.
 fn preflight(worker: &Worker, answer: Response<Bytes>) -> Response<Reply> {
     let mut response = answer.map(|_empty| Reply::Whole(None));
-    let id = worker.request_id();
+    let id = worker.request_id().header();
     response.headers_mut().insert(headers::REQUEST_ID, id);
     response
 }
 
 /// The answer to a request that its sender may not send. It is counted: somebody may be guessing keys.
 fn turned_away(worker: &Worker, uri: &Uri, refusal: &Refusal) -> Response<Reply> {
-    let mut account = Account::begin(worker, uri.path(), "");
+    let path = uri.path().to_owned();
+    let mut account = Account::begin(worker, path.into(), "");
     account.refused(refusal);
     refuse(refusal, Shape::of(uri.path()), account.id())
 }
@@ -135,7 +141,13 @@ fn refuse(refusal: &Refusal, shape: Shape, id: &HeaderValue) -> Response<Reply> 
 impl Asking {
     async fn answer(self, worker: Rc<Worker>, request: Request<Incoming>) -> Response<Reply> {
         let shape = self.shape;
-        let account = Account::begin(&worker, request.uri().path(), self.caller.name());
+        let path = match self.way {
+            Way::Inference(path) => path.into(),
+            Way::Properties | Way::Upstream { .. } | Way::Own | Way::NotAllowed => {
+                request.uri().path().to_owned().into()
+            }
+        };
+        let account = Account::begin(&worker, path, self.caller.name());
         let id = account.id().clone();
         // On the heap, so that who waits for an answer keeps no room for what was read before.
         let prepared = Box::pin(self.prepare(worker, account, request)).await;
@@ -155,7 +167,7 @@ impl Asking {
         match self.find(&worker, &mut account, request).await {
             Ok(found) => Ok(Job {
                 worker,
-                is_repeatable: self.way == Way::Inference || found.head.method.is_safe(),
+                is_repeatable: matches!(self.way, Way::Inference(_)) || found.head.method.is_safe(),
                 server: found.server,
                 head: found.head,
                 body: found.body,
@@ -198,7 +210,7 @@ impl Asking {
         account.goes_to(server);
         Ok(Found {
             server: server.clone(),
-            head: head(parts, &self.way, account.id(), self.peer)?,
+            head: self.head(parts)?,
             is_stream: asked.stream,
             body,
         })
@@ -210,13 +222,30 @@ impl Asking {
             stream: false,
         };
         Ok(match &self.way {
-            Way::Inference => body::find(body)?,
+            Way::Inference(_) => body::find(body)?,
             Way::Properties => {
                 let query = uri.query().unwrap_or_default();
                 named(query_value(query, "model").map(Cow::Owned))
             }
             Way::Upstream { server, .. } => named(Some(Cow::Borrowed(server))),
             Way::Own | Way::NotAllowed => named(None),
+        })
+    }
+
+    fn head(&self, parts: Parts) -> Result<Head, Refusal> {
+        let path = match &self.way {
+            Way::Upstream { rest, .. } => below(&parts.uri, *rest),
+            Way::Inference(_) | Way::Properties | Way::Own | Way::NotAllowed => {
+                parts.uri.path_and_query().cloned()
+            }
+        };
+        let path =
+            path.ok_or_else(|| Refusal::new(Reason::NoSuchPath, "the path cannot be read"))?;
+        Ok(Head {
+            method: parts.method,
+            path,
+            headers: parts.headers,
+            peer: self.peer.clone(),
         })
     }
 }
@@ -227,23 +256,6 @@ struct Found {
     head: Head,
     body: Bytes,
     is_stream: bool,
-}
-
-fn head(parts: Parts, way: &Way, id: &HeaderValue, peer: Option<IpAddr>) -> Result<Head, Refusal> {
-    let mut headers = parts.headers;
-    headers::forward(&mut headers, id, peer);
-    let uri = match way {
-        Way::Upstream { rest, .. } => below(&parts.uri, *rest),
-        Way::Inference | Way::Properties | Way::Own | Way::NotAllowed => {
-            parts.uri.path_and_query().cloned()
-        }
-    };
-    let uri = uri.ok_or_else(|| Refusal::new(Reason::NoSuchPath, "the path cannot be read"))?;
-    Ok(Head {
-        method: parts.method,
-        uri: uri.into(),
-        headers,
-    })
 }
 
 /// The part of a path behind its first bytes, and its query.
@@ -282,12 +294,11 @@ impl Job {
         }
     }
 
-    async fn forward_unless_cancelled(&mut self) -> Result<(Response<Incoming>, Held), Refusal> {
-        let active = self.account.active();
-        let mut cancelling = pin!(active.cancelled());
+    async fn forward_unless_cancelled(&mut self) -> Result<(Response<()>, Held), Refusal> {
+        let cancelling = self.account.cancelling();
         let mut forwarding = pin!(self.forward());
         poll_fn(|cx| {
-            if cancelling.as_mut().poll(cx).is_ready() {
+            if cancelling.poll(cx).is_ready() {
                 return Poll::Ready(Err(cancelled()));
             }
             forwarding.as_mut().poll(cx)
@@ -297,7 +308,7 @@ impl Job {
 
     /// Waits for its turn, and forwards it. An incarnation that gives no answer at all is replaced by
     /// another one, once: a request that kills its server is not to kill them all.
-    async fn forward(&mut self) -> Result<(Response<Incoming>, Held), Refusal> {
+    async fn forward(&mut self) -> Result<(Response<()>, Held), Refusal> {
         let deadline = admission::deadline(&self.server, self.account.begun());
         let place = admission::place(&self.server, &self.account, deadline).await?;
         let mut failed = None;
@@ -346,44 +357,52 @@ impl Job {
 
     /// Sends it to an incarnation: over a connection that is there already, or over a new one, also if
     /// the first turns out to have ended.
-    async fn send(&self, to: &InFlight) -> Result<(Response<Incoming>, Upstream), Failure> {
+    async fn send(&self, to: &InFlight) -> Result<(Response<()>, Upstream), Failure> {
         let incarnation = to.incarnation();
+        let request = self.request(incarnation);
         let pooled = now(|cx| self.worker.pool.take(incarnation, cx)).await;
         if let Some(mut upstream) = pooled {
-            match upstream.send(self.request(to)).await {
+            match upstream.send(&request).await {
                 Ok(response) => return Ok((response, upstream)),
                 Err(failure) if self.may_repeat(&failure) => {}
                 Err(failure) => return Err(failure),
             }
         }
         let mut upstream = Upstream::connect(incarnation.address).await?;
-        let response = upstream.send(self.request(to)).await?;
+        let response = upstream.send(&request).await?;
         Ok((response, upstream))
     }
 
-    fn request(&self, to: &InFlight) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = self.head.uri.clone();
-        let headers = request.headers_mut();
-        headers.clone_from(&self.head.headers);
-        headers::address(headers, to.incarnation());
-        request
+    fn request(&self, to: &Incarnation) -> Outgoing {
+        let Head {
+            method,
+            path,
+            headers,
+            peer,
+        } = &self.head;
+        let has_body = !self.body.is_empty() || !method.is_safe();
+        let with = Forwarded {
+            to,
+            id: self.account.id(),
+            peer: peer.as_deref(),
+            length: has_body.then_some(self.body.len()),
+        };
+        let mut head = Vec::with_capacity(HEAD);
+        http1::request_line(&mut head, method, path.as_str());
+        headers::forward(&mut head, headers, &with);
+        Outgoing {
+            method: method.clone(),
+            head,
+            body: self.body.clone(),
+        }
     }
 
-    fn pass(mut self, response: Response<Incoming>, held: Held) -> Response<Reply> {
-        let (mut head, incoming) = response.into_parts();
-        headers::answer(&mut head.headers, self.account.id());
-        let is_events = is_events(&head.headers);
-        self.account.answered(head.status.as_u16(), is_events);
-        let answer = Answer::new(
-            self.worker,
-            incoming,
-            self.account,
-            self.shape,
-            is_events,
-            held,
-        );
-        Response::from_parts(head, Reply::Answer(Box::new(answer)))
+    fn pass(mut self, mut response: Response<()>, held: Held) -> Response<Reply> {
+        let headers = response.headers_mut();
+        headers.insert(headers::REQUEST_ID, self.account.id().clone());
+        let is_events = is_events(headers);
+        self.account.answered(response.status().as_u16(), is_events);
+        let answer = Answer::new(self.worker, self.account, self.shape, is_events, held);
+        response.map(|()| Reply::Answer(Box::new(answer)))
     }
 }

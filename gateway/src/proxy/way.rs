@@ -5,8 +5,8 @@ use http::Method;
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// To the server of the model that its body names.
-    Inference,
+    /// To the server of the model that its body names, by one of the paths of [`INFERENCE`].
+    Inference(&'static str),
     /// To the server of the model that its query names.
     Properties,
     /// To the server that its path names.
@@ -59,9 +59,9 @@ impl Way {
             Some(path) if !path.is_empty() => path,
             Some(_) | None => path,
         };
-        if INFERENCE.contains(&path) {
+        if let Some(known) = INFERENCE.iter().find(|known| **known == path) {
             return match *method {
-                Method::POST => Self::Inference,
+                Method::POST => Self::Inference(known),
                 _ => Self::NotAllowed,
             };
         }
@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn a_path_is_known_with_and_without_a_slash_at_its_end() {
         for path in ["/v1/chat/completions", "/v1/chat/completions/", "/infill"] {
-            assert_eq!(Way::of(&Method::POST, path), Way::Inference);
+            let way = Way::of(&Method::POST, path);
+            assert!(matches!(way, Way::Inference(_)), "{path}");
             assert_eq!(Way::of(&Method::GET, path), Way::NotAllowed);
         }
         for path in [

@@ -20,9 +20,6 @@ use crate::proxy;
 /// The largest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The most headers.
-const MAX_HEADERS: usize = 100;
-
 /// A connection, before it has a runtime.
 pub(super) enum Stream {
     Tcp(std::net::TcpStream, IpAddr),
@@ -38,7 +35,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Client, ending: Cancellati
     } = client;
     let served = match stream {
         Stream::Tcp(tcp, peer) => match tokio::net::TcpStream::from_std(tcp) {
-            Ok(tcp) => speak(worker, tcp, Some(peer), ending).await,
+            Ok(tcp) => speak(worker, tcp, Some(peer.to_string().into()), ending).await,
             Err(error) => lost(&error),
         },
         Stream::Unix(unix) => match tokio::net::UnixStream::from_std(unix) {
@@ -60,7 +57,7 @@ fn lost(error: &io::Error) -> Result<(), hyper::Error> {
 async fn speak<S>(
     worker: Rc<Worker>,
     stream: S,
-    peer: Option<IpAddr>,
+    peer: Option<Rc<str>>,
     ending: CancellationToken,
 ) -> Result<(), hyper::Error>
 where
@@ -76,34 +73,25 @@ where
         let worker = worker.clone();
         known.set(true);
         // A connection keeps the room of this future while the answer is streamed: so only a pointer.
-        let answering = Box::pin(proxy::answer(worker, peer, request));
+        let answering = Box::pin(proxy::answer(worker, peer.clone(), request));
         async move { Ok::<_, Infallible>(answering.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(keep_alive)
         .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // hyper's own limit counts the time between two requests as well.
     let mut first_head = pin!(sleep(head_timeout));
-    let mut is_first = true;
-    loop {
-        tokio::select! {
-            // All are cancel-safe: connection and timer are held outside, the token stays cancelled.
-            biased;
-            served = connection.as_mut() => return served,
-            () = ending.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                return connection.await;
-            }
-            () = first_head.as_mut(), if is_first => {
-                if !is_known.get() {
-                    return Ok(());
-                }
-                is_first = false;
-            }
+    tokio::select! {
+        // The connection is held outside, so that what is under way can end.
+        biased;
+        served = connection.as_mut() => served,
+        () = ending.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
+        () = first_head.as_mut(), if !is_known.get() => Ok(()),
     }
 }

@@ -7,14 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::Router;
-use http::HeaderValue;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Client, connection};
-use crate::activity::{Board, Questions};
+use crate::activity::{Board, Questions, RequestId};
 use crate::gateway::Gateway;
 use crate::proxy::Pool;
 
@@ -48,11 +47,10 @@ impl Worker {
     }
 
     /// An id for a request.
-    pub(crate) fn request_id(&self) -> HeaderValue {
+    pub(crate) fn request_id(&self) -> RequestId {
         let number = self.requests.get().wrapping_add(1);
         self.requests.set(number);
-        let id = format!("{:08x}{number:08x}", self.prefix);
-        HeaderValue::try_from(id).expect("hexadecimal digits are a header's value")
+        RequestId(u64::from(self.prefix) << 32 | u64::from(number))
     }
 }
 
