@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use magi_gateway::run::{self, Arguments};
 
+/// The one of glibc is slow for what a request takes most, a few KiB: see ADR 0019.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // What is not a request: the stream to magid, accepting connections. Requests have threads of

@@ -155,7 +155,7 @@ fn nesting_is_bounded_where_serde_json_bounds_it() {
 
 #[test]
 fn strings_longer_than_a_block_are_walked_over_to_their_end() {
-    for length in 0..3 * BLOCK {
+    for length in 0..200 {
         let text = "\u{e4}".repeat(length);
         let body = format!("{{\"a\":\"{text}\\\"{text}\",\"model\":\"{text}\"}}");
         assert_eq!(model(&body), Some(text));

@@ -120,6 +120,9 @@ impl Upstream {
         let mut written = 0;
         poll_fn(|cx| self.poll_write(&mut written, request, cx)).await?;
         loop {
+            if self.received.is_empty() {
+                self.receive().await?;
+            }
             if let Some((head, length)) = http1::head(&self.received, &request.method)? {
                 self.received.advance(length);
                 if head.status.is_informational() {
@@ -132,10 +135,14 @@ impl Upstream {
                 *response.headers_mut() = head.headers;
                 return Ok(response);
             }
-            match poll_fn(|cx| self.poll_receive(cx)).await {
-                Ok(0) | Err(_) => return Err(Failure::Broken),
-                Ok(_) => {}
-            }
+            self.receive().await?;
+        }
+    }
+
+    async fn receive(&mut self) -> Result<(), Failure> {
+        match poll_fn(|cx| self.poll_receive(cx)).await {
+            Ok(0) | Err(_) => Err(Failure::Broken),
+            Ok(_) => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@
 //! a server's key is for nobody else. Who may read an answer in a browser is decided by the gateway
 //! alone: a llama-server would let everybody.
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use super::http1;
 use crate::table::Incarnation;
@@ -16,7 +16,6 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// What a request is forwarded with, beside what its client said.
 pub(super) struct Forwarded<'a> {
-    pub(super) to: &'a Incarnation,
     pub(super) id: &'a HeaderValue,
     /// The client's address.
     pub(super) peer: Option<&'a str>,
@@ -24,33 +23,42 @@ pub(super) struct Forwarded<'a> {
     pub(super) length: Option<usize>,
 }
 
-/// Writes the headers of a client's request as those of a request to a server, up to the body.
+/// Writes the headers of a client's request as those of a request to any server.
 pub(super) fn forward(head: &mut Vec<u8>, client: &HeaderMap, with: &Forwarded<'_>) {
-    let mut add = |name, value: &HeaderValue| http1::header(head, name, value.as_bytes());
-    add("host", &with.to.host);
-    if let Some(authorization) = &with.to.authorization {
-        add("authorization", authorization);
-    }
-    add("x-request-id", with.id);
     let named = named(client);
+    let (mut host, mut knows_host, mut knows_scheme) = (None, false, false);
     for (name, value) in client {
         let name = name.as_str();
+        match name {
+            "host" => host = Some(value),
+            "forwarded" => (knows_host, knows_scheme) = (true, true),
+            "x-forwarded-host" => knows_host = true,
+            "x-forwarded-proto" => knows_scheme = true,
+            _ => {}
+        }
         let is_named = named.iter().any(|named| named.eq_ignore_ascii_case(name));
         if !is_of_connection(name) && !is_ours(name) && !is_named {
-            add(name, value);
+            http1::header(head, name, value.as_bytes());
         }
     }
-    if !client.contains_key("forwarded") {
-        if let (Some(host), false) = (client.get(HOST), client.contains_key("x-forwarded-host")) {
-            add("x-forwarded-host", host);
-        }
-        if !client.contains_key("x-forwarded-proto") {
-            add("x-forwarded-proto", &HeaderValue::from_static("http"));
-        }
+    if let (Some(host), false) = (host, knows_host) {
+        http1::header(head, "x-forwarded-host", host.as_bytes());
+    }
+    if !knows_scheme {
+        http1::header(head, "x-forwarded-proto", b"http");
     }
     add_forwarded_for(head, client, with.peer);
+    http1::header(head, "x-request-id", with.id.as_bytes());
     if let Some(length) = with.length {
         http1::header(head, "content-length", length.to_string().as_bytes());
+    }
+}
+
+/// Addresses a request to an incarnation, and ends its head.
+pub(super) fn address(head: &mut Vec<u8>, to: &Incarnation) {
+    http1::header(head, "host", to.host.as_bytes());
+    if let Some(authorization) = &to.authorization {
+        http1::header(head, "authorization", authorization.as_bytes());
     }
     head.extend_from_slice(b"\r\n");
 }
@@ -139,13 +147,13 @@ mod tests {
     fn lines(client: &HeaderMap, key: Option<&str>) -> Vec<String> {
         let to = Incarnation::new("alpha", 1, "http://127.0.0.1:8080", key).unwrap();
         let with = Forwarded {
-            to: &to,
             id: &HeaderValue::from_static("7"),
             peer: Some("127.0.0.1"),
             length: Some(12),
         };
         let mut head = Vec::new();
         forward(&mut head, client, &with);
+        address(&mut head, &to);
         let text = String::from_utf8(head).unwrap();
         let mut lines: Vec<_> = text
             .strip_suffix("\r\n\r\n")

@@ -179,8 +179,7 @@ impl<'a> Connection<'a> {
         headers: &[httparse::Header<'a>],
         received: &Bytes,
     ) -> Result<HeaderMap, Malformed> {
-        // What the gateway adds has room as well.
-        let mut forwarded = HeaderMap::with_capacity(headers.len() + 4);
+        let mut forwarded = HeaderMap::with_capacity(headers.len());
         for header in headers {
             let name = HeaderName::from_bytes(header.name.as_bytes());
             let name = name.map_err(|_| Malformed::Head(httparse::Error::HeaderName))?;

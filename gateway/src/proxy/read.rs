@@ -20,6 +20,9 @@ use crate::refusal::{Reason, Refusal};
 /// How long what is too large is still taken, so that its client gets to read why.
 const DISCARD: Duration = Duration::from_secs(10);
 
+/// Of this size a body is copied sooner than a buffer is made, in bytes.
+const SMALL: usize = 4096;
+
 /// Reads a body of at most `max_body` bytes.
 ///
 /// # Errors
@@ -27,7 +30,7 @@ const DISCARD: Duration = Duration::from_secs(10);
 /// It is larger, or does not come.
 pub(super) async fn body(
     headers: &HeaderMap,
-    mut body: Incoming,
+    body: &mut Incoming,
     config: &GatewayConfig,
 ) -> Result<Bytes, Refusal> {
     let limit = config.max_body;
@@ -36,23 +39,27 @@ pub(super) async fn body(
     if told.lower() > limit {
         // Who waits to be told to go on has not sent it.
         if !headers.contains_key(EXPECT) {
-            discard(&mut body).await;
+            discard(body).await;
         }
         return Err(too_large(limit, Some(told.lower())));
     }
-    let Some(first) = next(&mut body, patience).await? else {
+    let Some(first) = next(body, patience).await? else {
         return Ok(Bytes::new());
     };
     if body.is_end_stream() {
-        return Ok(first);
+        // A small one would keep a whole buffer of its connection.
+        return Ok(match first.len() <= SMALL {
+            true => Bytes::copy_from_slice(&first),
+            false => first,
+        });
     }
     let size = told.exact().and_then(|size| usize::try_from(size).ok());
     let mut whole = BytesMut::with_capacity(size.unwrap_or(2 * first.len()));
     whole.extend_from_slice(&first);
     drop(first);
-    while let Some(more) = next(&mut body, patience).await? {
+    while let Some(more) = next(body, patience).await? {
         if (whole.len() + more.len()) as u64 > limit {
-            discard(&mut body).await;
+            discard(body).await;
             return Err(too_large(limit, None));
         }
         whole.extend_from_slice(&more);

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::{poll_fn, ready};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
 use super::account::Account;
@@ -25,7 +25,7 @@ use super::http1;
 use super::read;
 use super::reply::Reply;
 use super::way::{Way, query_value};
-use crate::access::{Admission, Caller, Entry};
+use crate::access::{Admission, Caller, Cors, Entry};
 use crate::body::{self, Asked};
 use crate::configuration::Settings;
 use crate::manage;
@@ -33,8 +33,11 @@ use crate::refusal::{Reason, Refusal, Shape};
 use crate::serve::Worker;
 use crate::table::{InFlight, Incarnation, Server};
 
-/// The usual size of a head, in bytes.
+/// More than most heads have, in bytes.
 const HEAD: usize = 512;
+
+/// More than most addresses and keys of servers have, in bytes.
+const ADDRESS: usize = 128;
 
 /// A request that is ready to be forwarded.
 struct Job {
@@ -44,38 +47,37 @@ struct Job {
     body: Bytes,
     /// Whether it may be sent a second time if there was no answer to the first.
     is_repeatable: bool,
-    is_stream: bool,
     shape: Shape,
     account: Account,
     /// It has a place and an incarnation.
     is_forwarded: Rc<Cell<bool>>,
 }
 
-/// What came before the body.
+/// What is sent before the body.
 struct Head {
     method: Method,
-    /// As the server is asked for it.
-    path: PathAndQuery,
-    headers: HeaderMap,
-    /// The client's address.
-    peer: Option<Rc<str>>,
+    /// All of it but to whom.
+    lines: Vec<u8>,
 }
 
+/// What becomes of a request.
+type Answering = Pin<Box<dyn Future<Output = Response<Reply>>>>;
+
 /// Answers a request.
-pub(crate) async fn answer(
+pub(crate) fn answer(
     worker: Rc<Worker>,
     peer: Option<Rc<str>>,
     mut request: Request<Incoming>,
-) -> Response<Reply> {
+) -> Answering {
     let settings = worker.gateway.settings.load_full();
     let (method, uri) = (request.method(), request.uri());
     let Admission { cors, entry } = settings.access.admit(method, uri, request.headers());
     let way = Way::of(method, uri.path());
     let shape = Shape::of(uri.path());
-    let mut response = match entry {
+    match entry {
         Ok(Entry::Caller(caller)) if way == Way::Own => {
             request.extensions_mut().insert(caller);
-            own(&worker, request).await
+            Box::pin(own(worker, request, cors))
         }
         Ok(Entry::Caller(caller)) => {
             let asking = Asking {
@@ -84,14 +86,20 @@ pub(crate) async fn answer(
                 way,
                 shape,
                 peer,
+                cors,
             };
-            asking.answer(worker, request).await
+            let account = asking.begin(&worker, uri);
+            let (parts, incoming) = request.into_parts();
+            Box::pin(asking.answer(worker, account, parts, incoming))
         }
-        Ok(Entry::Preflight(answer)) => preflight(&worker, answer),
-        Err(refusal) => turned_away(&worker, request.uri(), &refusal),
-    };
+        Ok(Entry::Preflight(answer)) => at_once(preflight(&worker, answer), &cors),
+        Err(refusal) => at_once(turned_away(&worker, request.uri(), &refusal), &cors),
+    }
+}
+
+fn at_once(mut response: Response<Reply>, cors: &Cors) -> Answering {
     cors.apply(response.headers_mut());
-    response
+    Box::pin(ready(response))
 }
 
 /// What is known of a request by its head.
@@ -101,14 +109,16 @@ struct Asking {
     way: Way,
     shape: Shape,
     peer: Option<Rc<str>>,
+    cors: Cors,
 }
 
 /// The answer to a request that is not for a server.
-async fn own(worker: &Worker, request: Request<Incoming>) -> Response<Reply> {
+async fn own(worker: Rc<Worker>, request: Request<Incoming>, cors: Cors) -> Response<Reply> {
     let id = worker.request_id().header();
     let response = manage::answer(&worker.own, request).await;
     let mut response = response.map(Reply::Own);
     response.headers_mut().insert(headers::REQUEST_ID, id);
+    cors.apply(response.headers_mut());
     response
 }
 
@@ -139,47 +149,56 @@ fn refuse(refusal: &Refusal, shape: Shape, id: &HeaderValue) -> Response<Reply> 
 }
 
 impl Asking {
-    async fn answer(self, worker: Rc<Worker>, request: Request<Incoming>) -> Response<Reply> {
-        let shape = self.shape;
+    fn begin(&self, worker: &Worker, uri: &Uri) -> Account {
         let path = match self.way {
             Way::Inference(path) => path.into(),
             Way::Properties | Way::Upstream { .. } | Way::Own | Way::NotAllowed => {
-                request.uri().path().to_owned().into()
+                uri.path().to_owned().into()
             }
         };
-        let account = Account::begin(&worker, path, self.caller.name());
-        let id = account.id().clone();
-        // On the heap, so that who waits for an answer keeps no room for what was read before.
-        let prepared = Box::pin(self.prepare(worker, account, request)).await;
-        let answered = match prepared {
-            Ok(job) => job.answer().await,
-            Err(refusal) => Err(refusal),
-        };
-        answered.unwrap_or_else(|refusal| refuse(&refusal, shape, &id))
+        Account::begin(worker, path, self.caller.name())
     }
 
-    async fn prepare(
+    #[expect(clippy::manual_async_fn, reason = "it would have room for each argument twice")]
+    fn answer(
         self,
         worker: Rc<Worker>,
         mut account: Account,
-        request: Request<Incoming>,
-    ) -> Result<Job, Refusal> {
-        match self.find(&worker, &mut account, request).await {
-            Ok(found) => Ok(Job {
-                worker,
-                is_repeatable: matches!(self.way, Way::Inference(_)) || found.head.method.is_safe(),
-                server: found.server,
-                head: found.head,
-                body: found.body,
-                is_stream: found.is_stream,
-                shape: self.shape,
-                account,
-                is_forwarded: Rc::default(),
-            }),
-            Err(refusal) => {
-                account.refused(&refusal);
-                Err(refusal)
-            }
+        parts: Parts,
+        mut incoming: Incoming,
+    ) -> impl Future<Output = Response<Reply>> {
+        async move {
+            let id = account.id().clone();
+            let found = self
+                .find(&worker, &mut account, &parts, &mut incoming)
+                .await;
+            // Who waits for an answer keeps nothing of what was read before.
+            drop((parts, incoming));
+            let answered = match found {
+                Ok(found) if found.is_stream => self.job(worker, account, found).stream().await,
+                Ok(found) => self.job(worker, account, found).run().await,
+                Err(refusal) => {
+                    account.refused(&refusal);
+                    Err(refusal)
+                }
+            };
+            let mut response = answered.unwrap_or_else(|refusal| refuse(&refusal, self.shape, &id));
+            self.cors.apply(response.headers_mut());
+            response
+        }
+    }
+
+    fn job(&self, worker: Rc<Worker>, account: Account, found: Found) -> Job {
+        let is_inference = matches!(self.way, Way::Inference(_));
+        Job {
+            worker,
+            is_repeatable: is_inference || found.head.method.is_safe(),
+            server: found.server,
+            head: found.head,
+            body: found.body,
+            shape: self.shape,
+            account,
+            is_forwarded: Rc::default(),
         }
     }
 
@@ -188,17 +207,13 @@ impl Asking {
         &self,
         worker: &Worker,
         account: &mut Account,
-        request: Request<Incoming>,
+        parts: &Parts,
+        incoming: &mut Incoming,
     ) -> Result<Found, Refusal> {
         if self.way == Way::NotAllowed {
-            let message = format!(
-                "{} does not know {}",
-                request.uri().path(),
-                request.method()
-            );
+            let message = format!("{} does not know {}", parts.uri.path(), parts.method);
             return Err(Refusal::new(Reason::MethodNotAllowed, message));
         }
-        let (parts, incoming) = request.into_parts();
         let body = read::body(&parts.headers, incoming, &self.settings.config).await?;
         let asked = self.asked(&parts.uri, &body)?;
         account.asks_for(asked.model.as_deref().unwrap_or_default());
@@ -210,7 +225,7 @@ impl Asking {
         account.goes_to(server);
         Ok(Found {
             server: server.clone(),
-            head: self.head(parts)?,
+            head: self.head(parts, account.id(), &body)?,
             is_stream: asked.stream,
             body,
         })
@@ -232,20 +247,30 @@ impl Asking {
         })
     }
 
-    fn head(&self, parts: Parts) -> Result<Head, Refusal> {
+    /// The head as it is sent. Nothing is kept of the client's own, which would keep the room that it was
+    /// read into.
+    fn head(&self, parts: &Parts, id: &HeaderValue, body: &[u8]) -> Result<Head, Refusal> {
+        let uri = &parts.uri;
         let path = match &self.way {
-            Way::Upstream { rest, .. } => below(&parts.uri, *rest),
+            Way::Upstream { rest, .. } => below(uri, *rest),
             Way::Inference(_) | Way::Properties | Way::Own | Way::NotAllowed => {
-                parts.uri.path_and_query().cloned()
+                uri.path_and_query().cloned()
             }
         };
         let path =
             path.ok_or_else(|| Refusal::new(Reason::NoSuchPath, "the path cannot be read"))?;
+        let has_body = !body.is_empty() || !parts.method.is_safe();
+        let with = Forwarded {
+            id,
+            peer: self.peer.as_deref(),
+            length: has_body.then_some(body.len()),
+        };
+        let mut lines = Vec::with_capacity(HEAD);
+        http1::request_line(&mut lines, &parts.method, path.as_str());
+        headers::forward(&mut lines, &parts.headers, &with);
         Ok(Head {
-            method: parts.method,
-            path,
-            headers: parts.headers,
-            peer: self.peer.clone(),
+            method: parts.method.clone(),
+            lines,
         })
     }
 }
@@ -268,12 +293,8 @@ fn below(uri: &Uri, rest: usize) -> Option<PathAndQuery> {
 }
 
 impl Job {
-    /// Forwards the request. A stream that has to wait is begun meanwhile.
-    async fn answer(self) -> Result<Response<Reply>, Refusal> {
-        if !self.is_stream {
-            // On the heap as well, so that the future around both is a small one.
-            return Box::pin(self.run()).await;
-        }
+    /// Forwards the request, and begins a stream meanwhile if it has to wait.
+    async fn stream(self) -> Result<Response<Reply>, Refusal> {
         let shape = self.shape;
         let id = self.account.id().clone();
         let gateway = self.worker.gateway.clone();
@@ -284,12 +305,15 @@ impl Job {
     }
 
     /// Forwards the request, and waits for the head of the answer.
-    async fn run(mut self) -> Result<Response<Reply>, Refusal> {
-        match self.forward_unless_cancelled().await {
-            Ok((response, held)) => Ok(self.pass(response, held)),
-            Err(refusal) => {
-                self.account.refused(&refusal);
-                Err(refusal)
+    #[expect(clippy::manual_async_fn, reason = "it would have room for `self` twice")]
+    fn run(mut self) -> impl Future<Output = Result<Response<Reply>, Refusal>> {
+        async move {
+            match self.forward_unless_cancelled().await {
+                Ok((response, held)) => Ok(self.pass(response, held)),
+                Err(refusal) => {
+                    self.account.refused(&refusal);
+                    Err(refusal)
+                }
             }
         }
     }
@@ -374,24 +398,11 @@ impl Job {
     }
 
     fn request(&self, to: &Incarnation) -> Outgoing {
-        let Head {
-            method,
-            path,
-            headers,
-            peer,
-        } = &self.head;
-        let has_body = !self.body.is_empty() || !method.is_safe();
-        let with = Forwarded {
-            to,
-            id: self.account.id(),
-            peer: peer.as_deref(),
-            length: has_body.then_some(self.body.len()),
-        };
-        let mut head = Vec::with_capacity(HEAD);
-        http1::request_line(&mut head, method, path.as_str());
-        headers::forward(&mut head, headers, &with);
+        let mut head = Vec::with_capacity(self.head.lines.len() + ADDRESS);
+        head.extend_from_slice(&self.head.lines);
+        headers::address(&mut head, to);
         Outgoing {
-            method: method.clone(),
+            method: self.head.method.clone(),
             head,
             body: self.body.clone(),
         }

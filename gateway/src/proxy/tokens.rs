@@ -4,10 +4,13 @@
 //! whole answer. So only the end of an answer is kept while it passes, and nothing of it is parsed but
 //! the numbers behind a few names.
 
-use memchr::memrchr_iter;
+use memchr::{memrchr, memrchr_iter};
 
 /// Both objects have less than this, in bytes.
 const KEPT: usize = 1024;
+
+/// More than the longest name has, with what is before it.
+const LONGEST_NAME: usize = 32;
 
 /// The end of an answer.
 #[derive(Debug, Default)]
@@ -45,40 +48,78 @@ impl Tail {
 
     /// What is told in it.
     pub(super) fn tokens(&self) -> Tokens {
-        let integer = |name| self.number(name).and_then(|text| text.parse().ok());
-        let per_second = self.number("predicted_per_second");
-        let per_second = per_second.and_then(|text| text.parse().ok());
-        let timed_prompt = || {
-            let cached = integer("cache_n").unwrap_or(0);
-            integer("prompt_n").map(|fresh: u64| fresh.saturating_add(cached))
-        };
+        let mut told = Told::default();
+        // A tail has few colons. The last number of each name counts.
+        for colon in memrchr_iter(b':', &self.0) {
+            if let Some(name) = name_before(&self.0[..colon]) {
+                told.take(name, &self.0[colon + 1..]);
+            }
+        }
+        let fresh = told.prompt_n;
+        let timed_prompt = fresh.map(|fresh| fresh.saturating_add(told.cache_n.unwrap_or(0)));
         Tokens {
-            prompt: integer("prompt_tokens")
-                .or_else(|| integer("input_tokens"))
-                .or_else(timed_prompt),
-            answer: integer("completion_tokens")
-                .or_else(|| integer("output_tokens"))
-                .or_else(|| integer("predicted_n"))
-                .or_else(|| integer("tokens_predicted")),
-            per_second: per_second.filter(|speed: &f64| speed.is_finite()),
+            prompt: told.prompt_tokens.or(told.input_tokens).or(timed_prompt),
+            answer: told
+                .completion_tokens
+                .or(told.output_tokens)
+                .or(told.predicted_n)
+                .or(told.tokens_predicted),
+            per_second: told.per_second.filter(|speed| speed.is_finite()),
         }
     }
+}
 
-    /// The number behind the last `"name":`. In the text of an answer the quotes are escaped.
-    fn number(&self, name: &str) -> Option<&str> {
-        // A tail has few colons, and most are not behind the name that is looked for.
-        let is_it = |colon: &usize| {
-            let before = self.0[..*colon].strip_suffix(b"\"");
-            let before = before.and_then(|before| before.strip_suffix(name.as_bytes()));
-            let before = before.and_then(|before| before.strip_suffix(b"\""));
-            before.is_some_and(|before| !before.ends_with(b"\\"))
+/// The numbers of an answer, by their names.
+#[derive(Default)]
+struct Told {
+    prompt_tokens: Option<u64>,
+    input_tokens: Option<u64>,
+    prompt_n: Option<u64>,
+    cache_n: Option<u64>,
+    completion_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    predicted_n: Option<u64>,
+    tokens_predicted: Option<u64>,
+    per_second: Option<f64>,
+}
+
+impl Told {
+    /// Takes the number at the beginning of `rest`, unless a later one of this name was taken.
+    fn take(&mut self, name: &[u8], rest: &[u8]) {
+        let number = match name {
+            b"prompt_tokens" => &mut self.prompt_tokens,
+            b"input_tokens" => &mut self.input_tokens,
+            b"prompt_n" => &mut self.prompt_n,
+            b"cache_n" => &mut self.cache_n,
+            b"completion_tokens" => &mut self.completion_tokens,
+            b"output_tokens" => &mut self.output_tokens,
+            b"predicted_n" => &mut self.predicted_n,
+            b"tokens_predicted" => &mut self.tokens_predicted,
+            b"predicted_per_second" => {
+                let speed = number_of(rest).and_then(|text| text.parse().ok());
+                self.per_second = self.per_second.or(speed);
+                return;
+            }
+            _ => return,
         };
-        let colon = memrchr_iter(b':', &self.0).find(is_it)?;
-        let rest = self.0[colon + 1..].trim_ascii_start();
-        let is_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
-        let end = rest.iter().position(|byte| !is_number(byte))?;
-        std::str::from_utf8(&rest[..end]).ok()
+        *number = number.or_else(|| number_of(rest)?.parse().ok());
     }
+}
+
+/// The name that ends here. In the text of an answer the quotes are escaped.
+fn name_before(text: &[u8]) -> Option<&[u8]> {
+    let inside = text.strip_suffix(b"\"")?;
+    let inside = &inside[inside.len().saturating_sub(LONGEST_NAME)..];
+    let start = memrchr(b'"', inside)?;
+    (!inside[..start].ends_with(b"\\")).then_some(&inside[start + 1..])
+}
+
+/// The number at the beginning, if something is behind it.
+fn number_of(text: &[u8]) -> Option<&str> {
+    let text = text.trim_ascii_start();
+    let is_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    let end = text.iter().position(|byte| !is_number(byte))?;
+    std::str::from_utf8(&text[..end]).ok()
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ where
         let worker = worker.clone();
         known.set(true);
         // A connection keeps the room of this future while the answer is streamed: so only a pointer.
-        let answering = Box::pin(proxy::answer(worker, peer.clone(), request));
+        let answering = proxy::answer(worker, peer.clone(), request);
         async move { Ok::<_, Infallible>(answering.await) }
     });
     let connection = http1::Builder::new()
