@@ -132,9 +132,11 @@ build() {
     export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
     $compose build || fail "the image cannot be built"
     ok "the image is built"
-    $compose run --rm --no-deps magi "$(setting_or LLAMA_SERVER_PATH /opt/llama/llama-server)" --version \
-        >/dev/null 2>&1 || fail "llama-server does not run in the container" \
-        "one of another distribution may need other libraries: leave LLAMA_SERVER_DIR empty in .env to have one built"
+    # As magid finds it: a variable of this shell wins over .env.
+    # shellcheck disable=SC2016 # it is the container's
+    $compose run --rm --no-deps magi sh -c '"$LLAMA_SERVER_PATH" --version' >/dev/null 2>&1 ||
+        fail "${LLAMA_SERVER_PATH:-/opt/llama/llama-server} does not run in the container" \
+            "unset LLAMA_SERVER_PATH; or it needs other libraries: empty LLAMA_SERVER_DIR in .env to have one built"
     ok "llama-server runs in it"
 }
 

@@ -6,7 +6,9 @@
 mod bench;
 mod cargo;
 mod check;
+mod debian;
 mod demo;
+mod docker;
 mod fuzz;
 mod generate;
 mod llama_server;

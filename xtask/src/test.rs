@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use crate::cargo::{self, cargo, target};
+use crate::docker;
 use crate::llama_server;
 use crate::narrate::say;
 use crate::python_clients;
@@ -30,12 +31,15 @@ pub(crate) struct Options {
 enum Suite {
     /// Install the package by apt under a real systemd, in containers, and see it work
     Systemd(systemd::Options),
+    /// Run the image, the compose file and the scripts in packaging/docker as people do
+    Docker,
 }
 
 /// Runs the tests that were asked for.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.suite {
         Some(Suite::Systemd(options)) => systemd::run(options),
+        Some(Suite::Docker) => docker::test::run(),
         None => run_here(options),
     }
 }

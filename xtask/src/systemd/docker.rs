@@ -12,7 +12,7 @@ use magi_tests::container::LABEL;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::needs::ROOTS_PATH;
+use crate::debian::ROOTS_PATH;
 use crate::narrate::say;
 
 /// How often, and how many times, a daemon is looked for that was just started.

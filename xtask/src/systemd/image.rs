@@ -1,27 +1,21 @@
 //! The image: a small Debian with systemd, made from Debian's own packages, since where tests run no
 //! registry of images may be in reach.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use sha2::{Digest, Sha256};
 
 use super::docker::Docker;
-use super::needs::ROOTS_PATH;
 use crate::cargo;
+use crate::debian::{self, SUITE};
 use crate::narrate::say;
-
-/// The release of Debian: its systemd, 252, is the oldest that magi runs under.
-const SUITE: &str = "bookworm";
 
 /// What is in it beside what every Debian has: systemd, what tests look with, and the libraries of a
 /// llama-server.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,curl,procps,ca-certificates,libgomp1,libstdc++6";
-
-/// Where packages come from if apt does not know.
-const MIRROR: &str = "http://deb.debian.org/debian/";
 
 /// To be counted up when anything else about the image changes.
 const EDITION: u32 = 1;
@@ -39,7 +33,7 @@ impl Recipe {
         let text = format!("{EDITION} {SUITE} {PACKAGES} {}", std::env::consts::ARCH);
         let digest = Sha256::digest(text.as_bytes());
         Ok(Self {
-            mirror: mirror().unwrap_or_else(|| MIRROR.to_owned()),
+            mirror: debian::mirror(),
             digest: digest[..6]
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
@@ -90,30 +84,10 @@ impl Recipe {
         ));
         let work = tempfile::tempdir_in(folder)?;
         let (root, log) = (work.path().join("root"), folder.join("debootstrap.log"));
-        let output = File::create(&log)?;
-        let made = Command::new("debootstrap")
-            .env("PATH", ROOTS_PATH)
-            .args(["--variant=minbase", &format!("--include={PACKAGES}"), SUITE])
-            .arg(&root)
-            .arg(&self.mirror)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .status()
-            .context("cannot run debootstrap")?;
-        if !made.success() {
-            bail!("debootstrap ended with {made}: see {}", log.display());
-        }
+        debian::install(&root, PACKAGES, &self.mirror, &log)?;
         slim(&root)?;
         let part = work.path().join("image.tar");
-        cargo::run(
-            Command::new("tar")
-                .args(["--create", "--numeric-owner", "--file"])
-                .arg(&part)
-                .arg("--directory")
-                .arg(&root)
-                .arg("."),
-        )?;
+        debian::pack(&root, &part)?;
         Ok(fs::rename(part, archive)?)
     }
 }
@@ -127,19 +101,4 @@ fn slim(root: &Path) -> Result<()> {
         fs::create_dir(&folder)?;
     }
     Ok(())
-}
-
-/// The first mirror of Debian that apt uses here.
-fn mirror() -> Option<String> {
-    let listed = Command::new("apt-get")
-        .args(["indextargets", "--format", "$(REPO_URI)"])
-        .args(["Created-By: Packages", "Component: main"])
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&listed.stdout);
-    let mirrors = text.lines().map(str::trim);
-    mirrors
-        .filter(|line| line.ends_with("/debian/") || line.ends_with("/debian"))
-        .map(str::to_owned)
-        .next()
 }

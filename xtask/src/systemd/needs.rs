@@ -8,10 +8,8 @@ use nix::unistd::Uid;
 
 use super::docker;
 use crate::cargo;
+use crate::debian::ROOTS_PATH;
 use crate::narrate::say;
-
-/// Where programs for root are, also if `PATH` does not say so.
-pub(super) const ROOTS_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Makes sure of Docker, and of what makes the image unless that is kept. Where CI runs, root on Debian
 /// installs what is missing; everyone else is told how to.

@@ -1,0 +1,214 @@
+//! A copy of what people run in the folder of the repository, and commands in it as they type them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use magi_tests::tiny_model;
+use tempfile::TempDir;
+
+use super::{Dockerd, PATH};
+use crate::cargo::workspace;
+use crate::narrate::say;
+
+/// What is copied: all that the scripts and the image need where nothing is compiled.
+const COPIED: [&str; 4] = ["docker-compose.yml", ".dockerignore", "packaging", "config"];
+
+/// How long anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The shipped profile would do, but two processors are too few for threads that spin.
+const PROFILE: &str = "\
+[defaults]
+ctx_size = 2048
+args = [\"-t\", \"1\", \"-tb\", \"1\"]
+
+[servers.alpha]
+model = \"alpha\"
+parallel = 1
+
+[servers.beta]
+model = \"beta\"
+parallel = 1
+";
+
+/// The folder of a user: the repository, `~/models`, and a docker with compose.
+pub(super) struct Project<'a> {
+    dockerd: &'a Dockerd,
+    home: TempDir,
+    programs: PathBuf,
+    llama_server: PathBuf,
+}
+
+impl<'a> Project<'a> {
+    /// Makes it, with the programs and the llama-server in these folders, and without a model.
+    pub(super) fn make(dockerd: &'a Dockerd, programs: &Path, llama_server: &Path) -> Result<Self> {
+        let home = tempfile::Builder::new().prefix("magi").tempdir()?;
+        let project = Self {
+            dockerd,
+            programs: home.path().join("programs"),
+            llama_server: llama_server.to_path_buf(),
+            home,
+        };
+        for folder in [&project.folder(), &project.models(), &project.programs] {
+            fs::create_dir_all(folder)?;
+        }
+        for copied in COPIED {
+            let mut cp = Command::new("cp");
+            let from = workspace().join(copied);
+            let done = cp.arg("-r").arg(from).arg(project.folder()).status()?;
+            if !done.success() {
+                bail!("cannot copy {copied}");
+            }
+        }
+        for left in [
+            ".env",
+            "packaging/docker/config",
+            "packaging/docker/prebuilt",
+        ] {
+            let left = project.folder().join(left);
+            if left.is_dir() {
+                fs::remove_dir_all(left)?;
+            }
+        }
+        for name in ["magid", "magi-gateway", "magictl"] {
+            // As they are shipped: a debug build has hundreds of megabytes of symbols.
+            let mut strip = Command::new("strip");
+            strip.arg(programs.join(name)).arg("-o");
+            let done = strip.arg(project.programs.join(name)).status();
+            if !done.context("cannot run strip")?.success() {
+                bail!("there is no {name} in {}", programs.display());
+            }
+        }
+        project.install_compose()?;
+        Ok(project)
+    }
+
+    /// Has `docker compose` be docker-compose, where that is what there is.
+    fn install_compose(&self) -> Result<()> {
+        let plugin = "#!/bin/sh\n\
+            [ \"$1\" != docker-cli-plugin-metadata ] || exec echo \
+            '{\"SchemaVersion\":\"0.1.0\",\"Vendor\":\"magi\",\"Version\":\"1.29\"}'\n\
+            shift\nexec docker-compose \"$@\"\n";
+        let folder = self.home.path().join(".docker/cli-plugins");
+        fs::create_dir_all(&folder)?;
+        let file = folder.join("docker-compose");
+        fs::write(&file, plugin)?;
+        Ok(fs::set_permissions(
+            file,
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )?)
+    }
+
+    pub(super) fn folder(&self) -> PathBuf {
+        self.home.path().join("magi")
+    }
+
+    fn models(&self) -> PathBuf {
+        self.home.path().join("models")
+    }
+
+    /// Puts a model that says `word` into `~/models`.
+    pub(super) fn make_model(&self, word: &str) -> Result<()> {
+        Ok(tiny_model(
+            &self.models().join(format!("{word}.gguf")),
+            word,
+        )?)
+    }
+
+    /// Writes the profile, changed by `change`.
+    pub(super) fn save_profile(&self, change: impl FnOnce(&str) -> String) -> Result<()> {
+        let file = "packaging/docker/config/profiles/development.toml";
+        let file = self.folder().join(file);
+        fs::create_dir_all(file.parent().context("it has a folder")?)?;
+        Ok(fs::write(file, change(PROFILE))?)
+    }
+
+    /// Runs commands as a user types them. Tells what they wrote on stdout.
+    ///
+    /// # Errors
+    ///
+    /// One does not end with 0.
+    pub(super) fn run(&self, commands: &str) -> Result<String> {
+        let ran = self.tried(commands)?;
+        if ran.code != Some(0) {
+            bail!(
+                "`{}` ended with {:?}:\n{}",
+                commands.trim(),
+                ran.code,
+                ran.told
+            );
+        }
+        Ok(ran.stdout)
+    }
+
+    /// The same, and it has to end with this status. Tells all that was written.
+    pub(super) fn refused(&self, commands: &str, code: i32) -> Result<String> {
+        let ran = self.tried(commands)?;
+        if ran.code != Some(code) {
+            bail!(
+                "`{commands}` ended with {:?}, not {code}:\n{}",
+                ran.code,
+                ran.told
+            );
+        }
+        Ok(ran.told)
+    }
+
+    fn tried(&self, commands: &str) -> Result<Ran> {
+        let commands = commands.trim();
+        say(&commands.replace('\n', "; "));
+        let mut shell = self.dockerd.beside("sh");
+        shell
+            .args(["-ec", commands])
+            .current_dir(self.folder())
+            .env("HOME", self.home.path())
+            .env("PATH", PATH)
+            .env("COMPOSE_PROJECT_NAME", "magitest")
+            .env("MAGI_BIN_DIR", &self.programs)
+            .env("LLAMA_SERVER_DIR", &self.llama_server)
+            .stdin(Stdio::null());
+        let output = shell.output().context("cannot run sh")?;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        Ok(Ran {
+            code: output.status.code(),
+            told: format!("{stdout}{stderr}"),
+            stdout,
+        })
+    }
+
+    /// Waits until the commands end with 0, and tells how long that took.
+    pub(super) fn wait(&self, what: &str, commands: &str) -> Result<Duration> {
+        let began = SystemTime::now();
+        loop {
+            let ran = self.tried(commands)?;
+            let waited = began.elapsed().unwrap_or_default();
+            if ran.code == Some(0) {
+                return Ok(waited);
+            }
+            if waited > PATIENCE {
+                bail!("it is not so that {what}:\n{}", ran.told);
+            }
+            sleep(PAUSE);
+        }
+    }
+
+    /// Removes the containers and volumes.
+    pub(super) fn clear(&self) {
+        let _ = self.tried("docker compose down --volumes");
+    }
+}
+
+/// What ran.
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    /// All that was written.
+    told: String,
+}
