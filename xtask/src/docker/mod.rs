@@ -16,8 +16,10 @@ pub(crate) mod test;
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use nix::unistd::Uid;
 
 pub(crate) use daemon::Dockerd;
@@ -67,4 +69,8 @@ fn ensure_needs() -> Result<()> {
 fn cache() -> Result<PathBuf> {
     let cache = magi_tests::harness::cache().context("set HOME or XDG_CACHE_HOME")?;
     Ok(cache.join("docker"))
+}
+
+fn since(began: Timestamp) -> Duration {
+    Timestamp::now().duration_since(began).unsigned_abs()
 }

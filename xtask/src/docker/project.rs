@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use magi_tests::tiny_model;
 use tempfile::TempDir;
 
-use super::{Dockerd, PATH};
+use super::{Dockerd, PATH, since};
 use crate::cargo::workspace;
 use crate::narrate::say;
 
@@ -185,10 +186,10 @@ impl<'a> Project<'a> {
 
     /// Waits until the commands end with 0, and tells how long that took.
     pub(super) fn wait(&self, what: &str, commands: &str) -> Result<Duration> {
-        let began = SystemTime::now();
+        let began = Timestamp::now();
         loop {
             let ran = self.tried(commands)?;
-            let waited = began.elapsed().unwrap_or_default();
+            let waited = since(began);
             if ran.code == Some(0) {
                 return Ok(waited);
             }

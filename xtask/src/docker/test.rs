@@ -1,13 +1,14 @@
 //! `cargo xtask test docker`: the image, the compose file and the scripts, as people use them.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::project::Project;
-use super::{Dockerd, image, page};
+use super::{Dockerd, image, page, since};
 use crate::cargo::{self, target};
 use crate::llama_server;
 use crate::narrate::say;
@@ -247,13 +248,9 @@ fn ending(project: &Project<'_>) -> Result<()> {
                -H \"Authorization: Bearer $MAGI_API_KEY\" -d '{\"model\": \"beta\", \"stream\": true, \
                \"max_tokens\": 1000, \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}' > answer & \
                until [ -s answer ]; do sleep 0.01; done; docker compose stop; wait; tail -n 2 answer";
-    let began = SystemTime::now();
+    let began = Timestamp::now();
     let answer = project.run(ask)?;
-    measured(
-        "stop, with a request in flight",
-        began.elapsed().unwrap_or_default(),
-        LONGEST_STOP,
-    )?;
+    measured("stop, with a request in flight", since(began), LONGEST_STOP)?;
     ensure!(answer.contains("data: [DONE]"), "{answer}");
     let status = "docker inspect -f '{{.State.ExitCode}}' \"$(docker compose ps -aq magi)\"";
     let status = project.run(&status.replace("ps -aq", "ps -q"))?;
@@ -276,9 +273,9 @@ fn pids(project: &Project<'_>) -> Result<Value> {
 }
 
 fn timed(run: impl FnOnce() -> Result<String>) -> Result<Duration> {
-    let began = SystemTime::now();
+    let began = Timestamp::now();
     run()?;
-    Ok(began.elapsed().unwrap_or_default())
+    Ok(since(began))
 }
 
 fn measured(what: &str, took: Duration, longest: Duration) -> Result<()> {
