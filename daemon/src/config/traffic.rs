@@ -17,6 +17,9 @@ pub struct Traffic {
     pub idle_timeout: Option<Duration>,
     /// Whether it never makes room for another server.
     pub pin: bool,
+    /// How long it waits for room before servers that are in use make some for it, and how long it serves
+    /// at least before it does so for others while it is in use. Absent: neither ever.
+    pub swap_after: Option<Duration>,
     /// Requests that it answers at a time; 0: any number. Absent: as many as it has slots.
     pub max_in_flight: Option<u32>,
     /// Further requests that may wait.
@@ -30,6 +33,7 @@ impl Default for Traffic {
         Self {
             idle_timeout: None,
             pin: false,
+            swap_after: Some(Duration::from_secs(10)),
             max_in_flight: None,
             max_queue: 64,
             max_wait: Duration::from_secs(5 * 60),
@@ -43,6 +47,8 @@ pub(super) struct TrafficKeys {
     /// Zero: never.
     idle_timeout: Option<Duration>,
     pin: Option<bool>,
+    /// Zero: never.
+    swap_after: Option<Duration>,
     max_in_flight: Option<u32>,
     max_queue: Option<u32>,
     max_wait: Option<Duration>,
@@ -55,6 +61,7 @@ impl TrafficKeys {
         Self {
             idle_timeout: table.get("idle_timeout", report).map(Spanned::into_inner),
             pin: table.get("pin", report).map(Spanned::into_inner),
+            swap_after: table.get("swap_after", report).map(Spanned::into_inner),
             max_in_flight: table.get("max_in_flight", report).map(Spanned::into_inner),
             max_queue: max_queue.map(|length| length.into_inner().0),
             max_wait: max_wait.map(|wait| wait.into_inner().0),
@@ -66,6 +73,7 @@ impl TrafficKeys {
         Self {
             idle_timeout: self.idle_timeout.or(defaults.idle_timeout),
             pin: self.pin.or(defaults.pin),
+            swap_after: self.swap_after.or(defaults.swap_after),
             max_in_flight: self.max_in_flight.or(defaults.max_in_flight),
             max_queue: self.max_queue.or(defaults.max_queue),
             max_wait: self.max_wait.or(defaults.max_wait),
@@ -78,6 +86,10 @@ impl TrafficKeys {
         Traffic {
             idle_timeout: self.idle_timeout.filter(|timeout| !timeout.is_zero()),
             pin: self.pin.unwrap_or(unwritten.pin),
+            swap_after: match self.swap_after {
+                Some(patience) => Some(patience).filter(|patience| !patience.is_zero()),
+                None => unwritten.swap_after,
+            },
             max_in_flight: self.max_in_flight,
             max_queue: self.max_queue.unwrap_or(unwritten.max_queue),
             max_wait: self.max_wait.unwrap_or(unwritten.max_wait),

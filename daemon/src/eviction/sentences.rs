@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Holder, Standing};
+use super::{Holder, Standing, Want};
 use crate::memory::{Bytes, Demand, Shortage};
 
 /// The most servers that one sentence names.
@@ -17,6 +17,17 @@ pub fn making<'a>(
     format!("{shortage}; makes room by stopping {}", listed(victims))
 }
 
+/// How long a server has waited for room, of the time after which those that are in use make some.
+pub fn patience(want: &Want) -> String {
+    let waited = short(want.waited);
+    match want.swap_after {
+        Some(patience) => format!("it has waited for {waited}; its swap_after is {patience:?}"),
+        None => {
+            format!("it has waited for {waited}; its swap_after is 0: none that is in use goes")
+        }
+    }
+}
+
 /// What a server that is stopped is stopped for.
 pub fn made_by(holder: &Holder, has: Option<&Demand>, asks: &str, shortage: &Shortage) -> String {
     let victim = victim(holder, has);
@@ -28,15 +39,23 @@ pub fn waiting(shortage: &Shortage) -> String {
     format!("{shortage}; no idle server could make enough room")
 }
 
+/// The same, if servers that are in use will make room for it.
+pub fn waiting_for_turn(shortage: &Shortage) -> String {
+    let waiting = waiting(shortage);
+    format!("{waiting}; what is in use makes some when swap_after is over")
+}
+
 /// Why a server does not make room.
 pub fn kept(holder: &Holder) -> String {
+    let served = short(holder.served);
     match holder.standing {
         Standing::Idle(since) => format!("idle for {}, and not needed or not enough", short(since)),
         Standing::Fresh(_) => "it got ready only now".to_owned(),
         Standing::Busy { in_flight, waiting } => {
-            format!("{in_flight} in flight, {waiting} waiting")
+            format!("{in_flight} in flight, {waiting} waiting, has served for {served}")
         }
-        Standing::InUse => "in use".to_owned(),
+        Standing::InUse => format!("in use, has served for {served}"),
+        Standing::Recalled => "in use, and was had go on".to_owned(),
         Standing::Pinned => "pinned".to_owned(),
         Standing::Underway => "not ready".to_owned(),
         Standing::Leaving => "on its way out".to_owned(),
@@ -47,17 +66,21 @@ fn victim(holder: &Holder, has: Option<&Demand>) -> String {
     let Holder {
         server, priority, ..
     } = holder;
-    let idle = match holder.standing {
+    let served = short(holder.served);
+    let how = match holder.standing {
         Standing::Idle(since) => format!("idle for {}, ", short(since)),
+        Standing::Busy { in_flight, waiting } => {
+            format!("{in_flight} in flight, {waiting} waiting, served for {served}, ")
+        }
+        Standing::InUse => format!("in use, served for {served}, "),
         Standing::Fresh(_)
-        | Standing::Busy { .. }
-        | Standing::InUse
+        | Standing::Recalled
         | Standing::Pinned
         | Standing::Underway
         | Standing::Leaving => String::new(),
     };
     let has = has.map(amounts).unwrap_or_default();
-    format!("{server} ({idle}priority {priority}{has})")
+    format!("{server} ({how}priority {priority}{has})")
 }
 
 fn amounts(demand: &Demand) -> String {

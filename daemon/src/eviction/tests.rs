@@ -7,6 +7,14 @@ use crate::memory::{Budget, Demand, Source};
 
 const MIB: u64 = 1 << 20;
 
+/// How long those that are in use are left alone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const BUSY: Standing = Standing::Busy {
+    in_flight: 2,
+    waiting: 1,
+};
+
 fn account(name: &str) -> Account {
     Account::new(name)
 }
@@ -24,6 +32,8 @@ fn holder(name: &str, priority: i32, standing: Standing) -> (Account, Holder) {
         server: ServerName::new(name).unwrap(),
         priority,
         standing,
+        served: Duration::from_secs(60),
+        swap_after: Some(PATIENCE),
     };
     (account(name), holder)
 }
@@ -46,9 +56,23 @@ fn ledger(bytes: u64, has: &[(&str, u64)]) -> Ledger {
 }
 
 /// What is done for `wanted`, which needs so much.
-fn room_for(mut ledger: Ledger, needs: u64, holders: &[(Account, Holder)]) -> Room {
+fn room_for(ledger: Ledger, needs: u64, holders: &[(Account, Holder)]) -> Room {
+    room_after(0, ledger, needs, holders)
+}
+
+/// One that has waited for so many seconds.
+fn waited(seconds: u64) -> Want {
+    Want {
+        waited: Duration::from_secs(seconds),
+        swap_after: Some(PATIENCE),
+        ..Want::default()
+    }
+}
+
+/// What is done for `wanted`, which needs so much and has waited for so many seconds.
+fn room_after(seconds: u64, mut ledger: Ledger, needs: u64, holders: &[(Account, Holder)]) -> Room {
     ledger.request(account("wanted"), ram(needs), 0);
-    let wants = [(account("wanted"), Want::default())].into();
+    let wants = [(account("wanted"), waited(seconds))].into();
     let holders = holders.iter().cloned().collect();
     let mut decided = decide(&ledger, &wants, &holders);
     assert_eq!(decided.len(), 1, "{decided:?}");
@@ -58,7 +82,7 @@ fn room_for(mut ledger: Ledger, needs: u64, holders: &[(Account, Holder)]) -> Ro
 fn stopped(room: &Room) -> Vec<&str> {
     match room {
         Room::Stop { victims, .. } => victims.iter().map(Account::as_str).collect(),
-        Room::Coming | Room::Soon { .. } | Room::Nobody { .. } => Vec::new(),
+        Room::Coming | Room::Soon { .. } | Room::Later { .. } | Room::Nobody { .. } => Vec::new(),
     }
 }
 
@@ -83,13 +107,124 @@ fn those_that_are_not_needed_are_spared() {
 #[test]
 fn nobody_is_stopped_in_vain() {
     let has = [("idle", 4), ("busy", 4)];
-    let busy = Standing::Busy {
-        in_flight: 2,
-        waiting: 1,
-    };
-    let holders = [idle("idle", 0, 5), holder("busy", 0, busy)];
-    let room = room_for(ledger(8, &has), 6, &holders);
+    let holders = [idle("idle", 0, 5), holder("busy", 1, BUSY)];
+    let room = room_after(60, ledger(8, &has), 6, &holders);
     assert!(matches!(room, Room::Nobody { .. }), "{room:?}");
+}
+
+#[test]
+fn who_is_in_use_is_stopped_once_the_other_has_waited_and_itself_has_served_for_long_enough() {
+    let room = |waited, served| {
+        let (account, mut busy) = holder("busy", 0, BUSY);
+        busy.served = Duration::from_secs(served);
+        room_after(waited, ledger(4, &[("busy", 4)]), 4, &[(account, busy)])
+    };
+    let is_later = |room: Room, seconds| matches!(room, Room::Later { after, .. } if after.as_secs() == seconds);
+    assert!(is_later(room(0, 60), 10));
+    assert!(is_later(room(7, 60), 3));
+    assert!(is_later(room(60, 4), 6));
+    assert!(is_later(room(3, 4), 7));
+    assert_eq!(stopped(&room(10, 10)), ["busy"]);
+}
+
+#[test]
+fn who_is_in_use_stays_if_it_is_pinned_or_of_higher_priority_or_its_key_says_so() {
+    let stays = |change: fn(&mut Holder)| {
+        let (account, mut busy) = holder("busy", 0, BUSY);
+        change(&mut busy);
+        let room = room_after(600, ledger(4, &[("busy", 4)]), 4, &[(account, busy)]);
+        assert!(matches!(room, Room::Nobody { .. }), "{room:?}");
+    };
+    stays(|busy| busy.standing = Standing::Pinned);
+    stays(|busy| busy.standing = Standing::Recalled);
+    stays(|busy| busy.priority = 1);
+    stays(|busy| busy.swap_after = None);
+}
+
+#[test]
+fn who_waits_without_a_limit_has_nobody_stopped_who_is_in_use() {
+    let mut ledger = ledger(4, &[("busy", 4)]);
+    ledger.request(account("wanted"), ram(4), 0);
+    let want = Want {
+        swap_after: None,
+        ..waited(600)
+    };
+    let holders = [holder("busy", 0, BUSY)].into();
+    let decided = decide(&ledger, &[(account("wanted"), want)].into(), &holders);
+    assert!(matches!(decided[0].1, Room::Nobody { .. }), "{decided:?}");
+}
+
+#[test]
+fn who_is_idle_goes_before_who_is_in_use_whatever_their_priorities() {
+    let has = [("busy", 4), ("idle", 4)];
+    let holders = [holder("busy", 0, BUSY), idle("idle", 9, 1)];
+    let room = room_after(600, ledger(8, &has), 4, &holders);
+    assert_eq!(stopped(&room), ["idle"]);
+    let room = room_after(600, ledger(8, &has), 6, &holders);
+    assert_eq!(stopped(&room), ["idle", "busy"]);
+}
+
+#[test]
+fn of_those_in_use_the_lowest_priority_goes_first_and_then_who_has_served_for_longest() {
+    let serves = |name: &str, priority, seconds| {
+        let (account, mut busy) = holder(name, priority, BUSY);
+        busy.served = Duration::from_secs(seconds);
+        (account, busy)
+    };
+    let has = [("a", 4), ("b", 4), ("c", 4)];
+    let holders = [
+        serves("a", -1, 20),
+        serves("b", -1, 30),
+        serves("c", -2, 10),
+    ];
+    let victims = |needs| stopped(&room_after(60, ledger(12, &has), needs, &holders)).join(" ");
+    assert_eq!(victims(4), "c");
+    assert_eq!(victims(8), "c b");
+}
+
+#[test]
+fn nobody_in_use_is_stopped_for_what_cannot_fit_at_all() {
+    let mut ledger = ledger(4, &[("busy", 4)]);
+    ledger.request(account("wanted"), ram(9), 0);
+    let holders = [holder("busy", 0, BUSY)].into();
+    let wants = [(account("wanted"), waited(600))].into();
+    assert_eq!(decide(&ledger, &wants, &holders), []);
+}
+
+/// Servers in use without a pause, of which one has room. Each is to have its turn, whatever their names.
+#[test]
+fn servers_that_are_always_in_use_all_get_their_turns() {
+    let names = ["a", "b", "c"];
+    let mut ledger = ledger(4, &[("a", 4)]);
+    let mut since = BTreeMap::from([("b", 0_u64), ("c", 0)]);
+    for name in since.keys() {
+        ledger.request(account(name), ram(4), 0);
+    }
+    let (mut serves, mut ready, mut order) = ("a", 0, Vec::new());
+    for now in 0..100 {
+        let (account_of, mut busy) = holder(serves, 0, BUSY);
+        busy.served = Duration::from_secs(now - ready);
+        let wants = since
+            .iter()
+            .map(|(name, from)| (account(name), waited(now - from)));
+        let decided = decide(&ledger, &wants.collect(), &[(account_of, busy)].into());
+        let next = decided.iter().find(|(_, room)| !stopped(room).is_empty());
+        let Some(next) = next.map(|(next, _)| next.clone()) else {
+            continue;
+        };
+        assert!(now - ready >= PATIENCE.as_secs());
+        ledger.favour(&next);
+        ledger.release(&account(serves));
+        ledger.request(account(serves), ram(4), 0);
+        since.insert(serves, now);
+        serves = names
+            .into_iter()
+            .find(|name| *name == next.as_str())
+            .unwrap();
+        since.remove(serves);
+        (ready, order) = (now, [order, vec![serves]].concat());
+    }
+    assert_eq!(order.concat(), "bcabcabca");
 }
 
 #[test]
@@ -144,6 +279,7 @@ fn those_that_were_asked_for_together_do_not_make_room_for_each_other() {
     ledger.request(account("b"), ram(4), 0);
     let want = Want {
         beside: [ServerName::new("a").unwrap()].into(),
+        ..waited(60)
     };
     let holders = [idle("a", 0, 1)].into();
     let decided = decide(&ledger, &[(account("b"), want)].into(), &holders);
@@ -172,11 +308,7 @@ fn a_decision_is_told_with_its_numbers() {
 
 #[test]
 fn a_wait_is_told_with_what_keeps_the_others() {
-    let busy = Standing::Busy {
-        in_flight: 2,
-        waiting: 0,
-    };
-    let (pinned, busy) = (holder("a", 0, Standing::Pinned), holder("b", 0, busy));
+    let (pinned, busy) = (holder("a", 0, Standing::Pinned), holder("b", 1, BUSY));
     let has = [("a", MIB), ("b", MIB)];
     let room = room_for(
         ledger(2 * MIB, &has),
@@ -191,7 +323,14 @@ fn a_wait_is_told_with_what_keeps_the_others() {
         "needs 2.0 MiB of RAM; 2.0 MiB of 2.0 MiB are reserved; no idle server could make enough room"
     );
     assert_eq!(kept(&pinned.1), "pinned");
-    assert_eq!(kept(&busy.1), "2 in flight, 0 waiting");
+    assert_eq!(
+        kept(&busy.1),
+        "2 in flight, 1 waiting, has served for 1m 0s"
+    );
+    assert_eq!(
+        patience(&waited(4)),
+        "it has waited for 4s; its swap_after is 10s"
+    );
 }
 
 /// What a server that is made up looks like, and what it has.
@@ -200,8 +339,9 @@ fn standings() -> impl Strategy<Value = Standing> {
     prop_oneof![
         6 => time.clone().prop_map(Standing::Idle),
         1 => time.prop_map(Standing::Fresh),
-        1 => (1..3_u32, 0..3_u32).prop_map(|(in_flight, waiting)| Standing::Busy { in_flight, waiting }),
-        1 => Just(Standing::InUse),
+        4 => (1..3_u32, 0..3_u32).prop_map(|(in_flight, waiting)| Standing::Busy { in_flight, waiting }),
+        2 => Just(Standing::InUse),
+        1 => Just(Standing::Recalled),
         1 => Just(Standing::Pinned),
         1 => Just(Standing::Underway),
         1 => Just(Standing::Leaving),
@@ -217,6 +357,12 @@ fn demands() -> impl Strategy<Value = Demand> {
     })
 }
 
+/// How long it has been, and how long it is to be.
+fn times() -> impl Strategy<Value = (Duration, Option<Duration>)> {
+    let time = (0..4_u64).prop_map(Duration::from_secs);
+    (time.clone(), proptest::option::weighted(0.8, time))
+}
+
 /// A ledger in which some have memory, and others ask for it.
 #[derive(Clone, Debug)]
 struct World {
@@ -226,8 +372,10 @@ struct World {
 }
 
 fn worlds() -> impl Strategy<Value = World> {
-    let held = proptest::collection::vec((demands(), -1..2_i32, standings()), 0..7);
-    let asked = proptest::collection::vec((demands(), -1..2_i32, any::<bool>()), 1..4);
+    let held = (demands(), -1..2_i32, standings(), times());
+    let held = proptest::collection::vec(held, 0..7);
+    let asked = (demands(), -1..2_i32, any::<bool>(), times());
+    let asked = proptest::collection::vec(asked, 1..4);
     let budget = (0..24_u64, 0..16_u64, 0..6_u32);
     (held, asked, budget).prop_map(|(held, asked, (bytes, device, max_loaded))| {
         let devices = ["A", "B"].map(|name| (name.to_owned(), device));
@@ -238,17 +386,30 @@ fn worlds() -> impl Strategy<Value = World> {
             max_loaded,
         });
         let mut holders = Holders::new();
-        for (number, (has, priority, standing)) in held.into_iter().enumerate() {
-            let (account, holder) = holder(&format!("h{number}"), priority, standing);
+        for (number, (has, priority, standing, (served, swap_after))) in
+            held.into_iter().enumerate()
+        {
+            let (account, mut holder) = holder(&format!("h{number}"), priority, standing);
+            (holder.served, holder.swap_after) = (served, swap_after);
             ledger.adopt(account.clone(), has);
             holders.insert(account, holder);
         }
         let mut wants = BTreeMap::new();
-        for (number, (needs, priority, makes_room)) in asked.into_iter().enumerate() {
+        for (number, (needs, priority, makes_room, times)) in asked.into_iter().enumerate() {
             let account = account(&format!("w{number}"));
             ledger.request(account.clone(), needs, priority);
             if makes_room {
-                wants.insert(account, Want::default());
+                let (waited, swap_after) = times;
+                let beside = BTreeSet::new();
+                wants.insert(
+                    account,
+                    Want {
+                        beside,
+                        priority,
+                        waited,
+                        swap_after,
+                    },
+                );
             }
         }
         World {
@@ -282,9 +443,29 @@ impl World {
         let decided = self.decided().into_iter();
         let victims = decided.filter_map(|(_, room, _)| match room {
             Room::Stop { victims, .. } => Some(victims),
-            Room::Coming | Room::Soon { .. } | Room::Nobody { .. } => None,
+            Room::Coming | Room::Soon { .. } | Room::Later { .. } | Room::Nobody { .. } => None,
         });
         victims.flatten().collect()
+    }
+
+    /// Whether a server may be stopped for `account` although it is in use, when `more` has passed.
+    fn may_swap(&self, account: &Account, victim: &Account, more: Duration) -> bool {
+        let (holder, want) = (&self.holders[victim], &self.wants[account]);
+        let is_over =
+            |time, limit: Option<Duration>| limit.is_some_and(|limit| time + more >= limit);
+        let in_use = matches!(holder.standing, Standing::Busy { .. } | Standing::InUse);
+        in_use
+            && holder.priority <= want.priority
+            && is_over(want.waited, want.swap_after)
+            && is_over(holder.served, holder.swap_after)
+    }
+
+    /// Whoever may be stopped for `account` when `more` has passed.
+    fn may_go(&self, account: &Account, more: Duration) -> Vec<Account> {
+        let all = self.holders.keys();
+        let may = all
+            .filter(|holder| self.place(holder).is_some() || self.may_swap(account, holder, more));
+        may.cloned().collect()
     }
 
     /// Its place in the order in which servers are stopped. None: it is not.
@@ -310,13 +491,43 @@ fn has_it_without(ledger: &Ledger, account: &Account, gone: &[Account]) -> bool 
 
 proptest! {
     #[test]
-    fn only_idle_servers_are_stopped_and_each_once(world in worlds()) {
-        let victims = world.victims();
-        for victim in &victims {
-            prop_assert!(world.is_idle(victim), "{victim} in {world:?}");
+    fn only_the_idle_and_those_whose_time_is_over_are_stopped_and_each_once(world in worlds()) {
+        for (account, room, _) in world.decided() {
+            if let Room::Stop { victims, .. } = room {
+                for victim in &victims {
+                    let may_go = world.is_idle(victim) || world.may_swap(&account, victim, Duration::ZERO);
+                    prop_assert!(may_go, "{victim} for {account} in {world:?}");
+                }
+            }
         }
+        let victims = world.victims();
         let once: BTreeSet<_> = victims.iter().collect();
         prop_assert_eq!(once.len(), victims.len());
+    }
+
+    #[test]
+    fn nobody_who_is_in_use_is_stopped_while_the_idle_would_be_enough(world in worlds()) {
+        for (account, room, before) in world.decided() {
+            if let Room::Stop { victims, .. } = room
+                && victims.iter().any(|victim| world.holders[victim].is_in_use())
+            {
+                let idle = world.holders.keys().filter(|holder| world.place(holder).is_some());
+                let idle: Vec<_> = idle.cloned().collect();
+                prop_assert!(!has_it_without(&before, &account, &idle), "{idle:?} are enough for {account}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_told_to_wait_is_not_told_a_time_at_which_nothing_would_have_changed(world in worlds()) {
+        for (account, room, before) in world.decided() {
+            if let Room::Later { after, .. } = room {
+                prop_assert!(after > Duration::ZERO);
+                prop_assert!(has_it_without(&before, &account, &world.may_go(&account, after)));
+                let earlier = after - Duration::from_millis(1);
+                prop_assert!(!has_it_without(&before, &account, &world.may_go(&account, earlier)));
+            }
+        }
     }
 
     #[test]
@@ -335,10 +546,10 @@ proptest! {
 
     #[test]
     fn nobody_is_stopped_for_one_that_has_room_or_cannot_have_it(world in worlds()) {
-        let idle: Vec<_> = world.holders.keys().filter(|account| world.place(account).is_some()).cloned().collect();
         for (account, room, before) in world.decided() {
             let taken = |victim: &&Account| before.granted().contains_key(*victim);
-            let left: Vec<_> = idle.iter().filter(taken).cloned().collect();
+            let may_go = world.may_go(&account, Duration::ZERO);
+            let left: Vec<_> = may_go.iter().filter(taken).cloned().collect();
             let has_room = has_it_without(&before, &account, &[]);
             let could_have_it = has_it_without(&before, &account, &left);
             let stops = matches!(room, Room::Stop { .. } | Room::Soon { .. });
@@ -351,7 +562,11 @@ proptest! {
     fn nobody_is_stopped_while_those_before_him_would_be_enough(world in worlds()) {
         for (account, room, before) in world.decided() {
             if let Room::Stop { victims, .. } = room {
-                let last = victims.iter().filter_map(|victim| Some((world.place(victim)?, victim.clone()))).max();
+                let idle = victims.iter().filter(|victim| world.place(victim).is_some());
+                if idle.clone().count() < victims.len() {
+                    continue;
+                }
+                let last = idle.filter_map(|victim| Some((world.place(victim)?, victim.clone()))).max();
                 let Some(last) = last else { continue };
                 let all = world.holders.keys().filter_map(|holder| Some((world.place(holder)?, holder.clone())));
                 let taken = |holder: &Account| before.granted().contains_key(holder);

@@ -73,8 +73,8 @@ impl Step {
     }
 
     pub(super) fn stop(&mut self, reason: StopReason) {
-        if reason.is_only_if_idle() {
-            return self.stop_if_idle(reason);
+        if reason.is_only_if_ready() {
+            return self.stop_if_ready(reason);
         }
         self.state.on_demand = false;
         self.state.desired = Desired::Stopped(reason);
@@ -103,8 +103,8 @@ impl Step {
         }
     }
 
-    /// Only what serves can be idle: anything else has something to do, or nothing to give.
-    fn stop_if_idle(&mut self, reason: StopReason) {
+    /// Anything but what serves has something to do, or nothing to give.
+    fn stop_if_ready(&mut self, reason: StopReason) {
         if let (Desired::Running, Phase::Ready { process, since }) =
             (self.state.desired, self.state.phase.clone())
         {

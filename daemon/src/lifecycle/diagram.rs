@@ -103,6 +103,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("request", Event::Demand),
         ("stop", Event::Stop(StopReason::Requested)),
         ("stop if idle", Event::Stop(StopReason::Idle)),
+        ("swap", Event::Stop(StopReason::Swapped)),
         ("restart", Event::Restart),
         ("replace", Event::Replace),
         (

@@ -54,7 +54,9 @@
 //!
 //! Without requests a server is [`StopReason::Idle`], and one that is idle can be
 //! [`StopReason::Evicted`]. Both are questions rather than orders: whoever has something in flight
-//! answers [`Event::Busy`], which calls the drain off, and so does silence until its end.
+//! answers [`Event::Busy`], which calls the drain off, and so does silence until its end. To be
+//! [`StopReason::Swapped`] is an order, for what serves only: what is in flight is finished, and a request
+//! that comes meanwhile has the server started again when it is gone, after the one that it made room for.
 //!
 //! # What the shell guarantees
 //!

@@ -60,6 +60,8 @@ pub enum StopReason {
     Idle,
     /// It had nothing to do, and made room for another server.
     Evicted,
+    /// It was in use, and made room for another server that had waited for long enough.
+    Swapped,
 }
 
 impl StopReason {
@@ -67,7 +69,8 @@ impl StopReason {
     pub fn is_only_if_idle(self) -> bool {
         match self {
             Self::Idle | Self::Evicted => true,
-            Self::Requested
+            Self::Swapped
+            | Self::Requested
             | Self::Held
             | Self::NotAutostarted
             | Self::Removed
@@ -75,6 +78,12 @@ impl StopReason {
             | Self::Exited
             | Self::Replaced => false,
         }
+    }
+
+    /// Whether it is a reason for what serves only: what does not has something else to do, or nothing to
+    /// give.
+    pub fn is_only_if_ready(self) -> bool {
+        self.is_only_if_idle() || self == Self::Swapped
     }
 }
 

@@ -71,6 +71,7 @@ impl StopReason {
             Self::Replaced => "replaced",
             Self::Idle => "idle",
             Self::Evicted => "evicted",
+            Self::Swapped => "swapped",
         }
     }
 }

@@ -134,6 +134,7 @@ fn traffic_reasons(reasons: &mut Vec<String>, old: &Traffic, new: &Traffic) {
     let Traffic {
         idle_timeout,
         pin,
+        swap_after,
         max_in_flight,
         max_queue,
         max_wait,
@@ -149,6 +150,8 @@ fn traffic_reasons(reasons: &mut Vec<String>, old: &Traffic, new: &Traffic) {
     let (was, is) = (never(&old.idle_timeout), never(idle_timeout));
     note(reasons, "idle_timeout", was, is);
     note(reasons, "pin", old.pin, *pin);
+    let (was, is) = (never(&old.swap_after), never(swap_after));
+    note(reasons, "swap_after", was, is);
     let (was, is) = (slots(&old.max_in_flight), slots(max_in_flight));
     note(reasons, "max_in_flight", was, is);
     note(reasons, "max_queue", old.max_queue, *max_queue);

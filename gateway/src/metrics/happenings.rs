@@ -142,6 +142,10 @@ impl Reader {
             v1::ServerState::Stopped if ["idle", "evicted"].contains(&event.reason.as_str()) => {
                 into.add(server, Happening::Unload, &event.reason);
             }
+            // One that requests wait for is queued as soon as it is gone, and never shown as stopped.
+            v1::ServerState::Stopping if event.reason == "swapped" => {
+                into.add(server, Happening::Unload, &event.reason);
+            }
             v1::ServerState::Starting
             | v1::ServerState::Stopped
             | v1::ServerState::Unspecified
@@ -156,7 +160,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use v1::ServerState::{Backoff, Ready, Starting, Stopped};
+    use v1::ServerState::{Backoff, Draining, Ready, Starting, Stopped, Stopping};
 
     fn event(sequence: u64, kind: &str, reason: &str) -> v1::Event {
         v1::Event {
@@ -202,5 +206,27 @@ mod tests {
         assert_eq!(of(Happening::Unload), [("idle".to_owned(), 1)]);
         happenings.keep(|_| false);
         assert!(of(Happening::Load).is_empty());
+    }
+
+    #[test]
+    fn who_is_swapped_out_is_counted_once_whether_it_comes_back_at_once_or_not() {
+        let happenings = Happenings::default();
+        let mut reader = Reader {
+            last: Some(Default::default()),
+            ..Default::default()
+        };
+        let events = [
+            moved(1, Ready, Draining, "swapped"),
+            moved(2, Draining, Stopping, "swapped"),
+            moved(3, Stopping, Starting, "waiting-for-turn"),
+            moved(4, Ready, Draining, "swapped"),
+            moved(5, Draining, Stopping, "swapped"),
+            moved(6, Stopping, Stopped, "swapped"),
+        ];
+        for event in &events {
+            reader.count(event, &happenings);
+        }
+        let unloads = happenings.of("alpha", Happening::Unload);
+        assert_eq!(unloads, [("swapped".to_owned(), 2)]);
     }
 }

@@ -14,6 +14,7 @@ const KEYS: &[&str] = &[
     "max_in_flight = 0",
     "max_queue = 0",
     "max_wait = 30",
+    "swap_after = 20",
     "replace = \"drain-restart\"",
     "ctx_size = 4096",
     "ctx_size = 4_096",
@@ -98,7 +99,7 @@ proptest! {
 
 #[test]
 fn a_default_made_explicit_means_nothing() {
-    let explicit = "autostart = true\npriority = 0\nidle_timeout = 0\npin = false\nmax_queue = 64\nmax_wait = 300\nreplace = \"auto\"\naliases = []\nargs = []\n\
+    let explicit = "autostart = true\npriority = 0\nidle_timeout = 0\npin = false\nmax_queue = 64\nmax_wait = 300\nswap_after = 10\nreplace = \"auto\"\naliases = []\nargs = []\n\
                     env = {}\nrestart = { policy = \"always\", initial_delay = 0.5 }\n";
     let explicit = explicit.replace("0.5", "\"500ms\"");
     assert_eq!(server(&explicit), server(""));

@@ -329,6 +329,7 @@ fn judge_view(state: &State) -> Result<(), Law> {
         "shutdown",
         "idle",
         "evicted",
+        "swapped",
     ];
     let is_failure = |reason: &str| {
         ExitClass::ALL

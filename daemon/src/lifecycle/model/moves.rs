@@ -29,6 +29,7 @@ pub(crate) enum Ask {
     Demand,
     Stop,
     StopIfIdle,
+    Swap,
     Restart,
     Replace,
     SetMode(RestartMode),
@@ -81,11 +82,12 @@ pub(crate) enum Whose {
 }
 
 impl Ask {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Start,
         Self::Demand,
         Self::Stop,
         Self::StopIfIdle,
+        Self::Swap,
         Self::Restart,
         Self::Replace,
         Self::SetMode(RestartMode::Always),
@@ -100,6 +102,7 @@ impl Ask {
             Self::Demand => Event::Demand,
             Self::Stop => Event::Stop(StopReason::Requested),
             Self::StopIfIdle => Event::Stop(StopReason::Idle),
+            Self::Swap => Event::Stop(StopReason::Swapped),
             Self::Restart => Event::Restart,
             Self::Replace => Event::Replace,
             Self::SetMode(mode) => {
@@ -310,6 +313,7 @@ impl Move {
                 | Ask::Demand
                 | Ask::Stop
                 | Ask::StopIfIdle
+                | Ask::Swap
                 | Ask::Restart
                 | Ask::Replace
                 | Ask::Hurry,

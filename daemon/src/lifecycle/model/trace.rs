@@ -71,6 +71,7 @@ fn ask_words(ask: Ask) -> String {
         Ask::Demand => "a request comes".to_owned(),
         Ask::Stop => "a stop is asked for".to_owned(),
         Ask::StopIfIdle => "it is to stop if it is idle".to_owned(),
+        Ask::Swap => "it is to make room although it is in use".to_owned(),
         Ask::Restart => "a restart is asked for".to_owned(),
         Ask::Replace => "the definition changes".to_owned(),
         Ask::SetMode(mode) => format!("the restart policy becomes `{}`", mode.code()),

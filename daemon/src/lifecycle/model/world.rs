@@ -284,7 +284,7 @@ impl Witness {
                 self.owed = false;
                 false
             }
-            Event::Stop(reason) if reason.is_only_if_idle() => {
+            Event::Stop(reason) if reason.is_only_if_ready() => {
                 self.wanted &= !matches!(before.phase, Phase::Ready { .. });
                 false
             }

@@ -124,3 +124,33 @@ fn what_only_requests_want_has_its_trial_at_the_first_request_after_it_is_due() 
     scene.fail_to_start();
     assert_eq!(scene.incarnation(), (PublicState::Failed, 6));
 }
+
+#[test]
+fn what_is_swapped_out_finishes_and_comes_back_for_what_was_asked_meanwhile() {
+    let mut scene = Scene::ready();
+    scene.ask(Ask::Swap);
+    assert!(!scene.world.environment.may_be_busy);
+    scene.ask(Ask::Demand);
+    assert_eq!(scene.incarnation(), (PublicState::Draining, 1));
+    assert_eq!(scene.world.state.view().reason, "swapped");
+    scene.behave();
+    assert_eq!(scene.incarnation(), (PublicState::Ready, 2));
+}
+
+#[test]
+fn what_is_swapped_out_and_not_asked_for_again_is_stopped_and_says_why() {
+    let mut scene = Scene::ready();
+    scene.ask(Ask::Swap);
+    scene.behave();
+    let view = scene.world.state.view();
+    assert_eq!((view.state, view.reason), (PublicState::Stopped, "swapped"));
+}
+
+#[test]
+fn nothing_but_what_serves_is_swapped_out() {
+    for mut scene in [Scene::started(), Scene::loading()] {
+        let before = scene.world.state.clone();
+        scene.ask(Ask::Swap);
+        assert_eq!(scene.world.state, before);
+    }
+}

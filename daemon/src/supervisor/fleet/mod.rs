@@ -18,7 +18,7 @@ use super::record::Record;
 use super::seat::Seat;
 use super::server::{Explanation, Survivor};
 use super::stopped::StoppedServers;
-use crate::lifecycle::LastExit;
+use crate::lifecycle::{LastExit, StopReason};
 use crate::name::ServerName;
 use crate::plan::{Definition, Step};
 
@@ -191,10 +191,11 @@ enum Request {
         may_veto: bool,
         reply: oneshot::Sender<Conclusion>,
     },
-    Evict(
-        ServerName,
-        oneshot::Sender<Result<oneshot::Receiver<()>, AskError>>,
-    ),
+    MakeRoom {
+        server: ServerName,
+        reason: StopReason,
+        reply: oneshot::Sender<Result<oneshot::Receiver<()>, AskError>>,
+    },
     Generation(Option<u64>),
     Transitions(oneshot::Sender<Vec<Pending>>),
     Left(Seat),
@@ -226,13 +227,23 @@ impl FleetHandle {
             .await?
     }
 
-    /// Has a server stopped to make room, if it is idle. Gives what ends when it has stopped, or goes on.
+    /// Has a server stopped to make room: [`StopReason::Evicted`] if it is idle, [`StopReason::Swapped`] if
+    /// it serves at all. Gives what ends when it has stopped, or goes on.
     ///
     /// # Errors
     ///
     /// If it is too busy, or magid ends.
-    pub async fn evict(&self, server: ServerName) -> Result<oneshot::Receiver<()>, AskError> {
-        self.request(|reply| Request::Evict(server, reply)).await?
+    pub async fn make_room(
+        &self,
+        server: ServerName,
+        reason: StopReason,
+    ) -> Result<oneshot::Receiver<()>, AskError> {
+        let request = |reply| Request::MakeRoom {
+            server,
+            reason,
+            reply,
+        };
+        self.request(request).await?
     }
 
     /// Says which generation is in force.

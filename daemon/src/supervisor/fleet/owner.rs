@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Ask, AskError, FleetHandle, Inheritance, Pending, Request, Selector};
-use crate::eviction::Want;
 use crate::lifecycle::{Event, PublicState, StopReason};
 use crate::name::ServerName;
 use crate::plan::Definition;
@@ -166,8 +165,12 @@ impl Fleet {
                     let _ = reply.send(self.conclude(may_veto));
                 }
             }
-            Request::Evict(name, reply) => {
-                let _ = reply.send(self.evict(&name));
+            Request::MakeRoom {
+                server,
+                reason,
+                reply,
+            } => {
+                let _ = reply.send(self.make_room(&server, reason));
             }
             Request::Generation(number) => self.generation = number,
             Request::Left(seat) => self.left(&seat),
@@ -271,19 +274,21 @@ impl Fleet {
     /// Room is made for a server that is asked for, but not by those that are asked for with it.
     fn want_room(&self, server: &ServerName, beside: &BTreeSet<ServerName>) {
         if let Some(member) = self.members.get(server) {
-            let beside = beside.clone();
-            tell(member, Command::WantRoom(Want { beside }));
+            tell(member, Command::WantRoom(beside.clone()));
         }
     }
 
-    /// Stops a server to make room, if it is idle.
-    fn evict(&mut self, name: &ServerName) -> Result<oneshot::Receiver<()>, AskError> {
+    /// Stops a server to make room, if the reason allows it.
+    fn make_room(
+        &mut self,
+        name: &ServerName,
+        reason: StopReason,
+    ) -> Result<oneshot::Receiver<()>, AskError> {
         self.check_open()?;
         self.check_room([name])?;
         let (done, finished) = oneshot::channel();
         if let Some(member) = self.members.get(name) {
-            let stop = Event::Stop(StopReason::Evicted);
-            tell(member, Command::Ask(stop, Some(done)));
+            tell(member, Command::Ask(Event::Stop(reason), Some(done)));
         }
         Ok(finished)
     }
@@ -310,7 +315,8 @@ impl Fleet {
     /// Whether a server should run. One that was stopped since nobody used it runs when it is asked for.
     pub(super) fn is_wanted(&self, name: &ServerName, member: &Member) -> bool {
         let rests = self.context.board.row(name).is_some_and(|row| {
-            let reasons = [StopReason::Idle, StopReason::Evicted].map(StopReason::code);
+            let reasons = [StopReason::Idle, StopReason::Evicted, StopReason::Swapped];
+            let reasons = reasons.map(StopReason::code);
             row.view.state == PublicState::Stopped && reasons.contains(&row.view.reason)
         });
         member.wanted && !rests

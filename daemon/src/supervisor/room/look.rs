@@ -22,11 +22,15 @@ const FRESH: Duration = Duration::from_secs(2);
 pub(super) enum Asked {
     /// It has not answered yet.
     Open {
+        /// Whether it was to stop in any case.
+        is_order: bool,
         /// How often it refused before.
         refusals: u32,
     },
     /// It was in use, and is left alone until that has changed.
     InUse {
+        /// Whether it was to stop in any case: an operator had it go on.
+        is_order: bool,
         /// What gateways knew of it then.
         before: Use,
         /// When it is asked again anyway: they do not know of everybody who uses it.
@@ -40,7 +44,14 @@ impl Asked {
     /// How often the server has refused.
     pub(super) fn refusals(&self) -> u32 {
         match self {
-            Self::Open { refusals } | Self::InUse { refusals, .. } => *refusals,
+            Self::Open { refusals, .. } | Self::InUse { refusals, .. } => *refusals,
+        }
+    }
+
+    /// Whether the server was to stop in any case.
+    pub(super) fn is_order(&self) -> bool {
+        match self {
+            Self::Open { is_order, .. } | Self::InUse { is_order, .. } => *is_order,
         }
     }
 }
@@ -65,6 +76,8 @@ impl View<'_> {
                     server: row.seat.server.clone(),
                     priority: row.definition.priority,
                     standing: self.standing(&account, row),
+                    served: self.served(row),
+                    swap_after: row.definition.traffic.swap_after,
                 };
                 (account, holder)
             })
@@ -75,7 +88,9 @@ impl View<'_> {
     fn standing(&self, account: &Account, row: &Row) -> Standing {
         let asked = (account.clone(), row.incarnation.unwrap_or_default());
         let asked = self.asked.get(&asked);
-        if row.is_leaving || matches!(asked, Some(Asked::Open { .. })) {
+        // One that was asked for meanwhile may have got memory again.
+        let is_asked = matches!(asked, Some(Asked::Open { .. }));
+        if row.is_leaving || is_asked && row.view.state != PublicState::Starting {
             return Standing::Leaving;
         }
         let is_ready = row.view.state == PublicState::Ready;
@@ -84,6 +99,15 @@ impl View<'_> {
         }
         if row.definition.traffic.pin {
             return Standing::Pinned;
+        }
+        if let Some(Asked::InUse {
+            is_order: true,
+            until,
+            ..
+        }) = asked
+            && *until > self.now.1
+        {
+            return Standing::Recalled;
         }
         let used = self.uses.of(&row.seat.server);
         let (in_flight, waiting) = (used.in_flight, used.waiting);
@@ -101,17 +125,25 @@ impl View<'_> {
     }
 
     fn idle(&self, row: &Row, used: Option<Timestamp>) -> Standing {
-        let now = self.now.0;
-        let ready = row.ready_since.unwrap_or(now);
-        let since =
-            |then: Timestamp| Duration::try_from(now.duration_since(then)).unwrap_or_default();
+        let ready = row.ready_since.unwrap_or(self.now.0);
         match used.filter(|used| *used >= ready) {
-            Some(used) => Standing::Idle(since(used)),
-            None => match FRESH.checked_sub(since(ready)) {
+            Some(used) => Standing::Idle(self.since(used)),
+            None => match FRESH.checked_sub(self.served(row)) {
                 Some(rest) if !rest.is_zero() => Standing::Fresh(rest),
-                Some(_) | None => Standing::Idle(since(ready)),
+                Some(_) | None => Standing::Idle(self.served(row)),
             },
         }
+    }
+
+    /// How long it has been ready.
+    fn served(&self, row: &Row) -> Duration {
+        row.ready_since
+            .map(|ready| self.since(ready))
+            .unwrap_or_default()
+    }
+
+    fn since(&self, then: Timestamp) -> Duration {
+        Duration::try_from(self.now.0.duration_since(then)).unwrap_or_default()
     }
 }
 
@@ -220,6 +252,7 @@ mod tests {
     async fn one_that_was_in_use_is_left_alone_until_it_was_used_or_for_a_while() {
         let in_use = |until| {
             seen().asked(Asked::InUse {
+                is_order: false,
                 before: Use::default(),
                 until,
                 refusals: 1,
@@ -234,12 +267,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_an_operator_had_go_on_is_left_alone_for_a_while_also_if_it_is_busy() {
+        let recalled = |until| {
+            let mut server = seen().asked(Asked::InUse {
+                is_order: true,
+                before: Use::default(),
+                until,
+                refusals: 1,
+            });
+            server.told.in_flight = 1;
+            server.standing()
+        };
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(recalled(later), Standing::Recalled);
+        assert!(matches!(recalled(Instant::now()), Standing::Busy { .. }));
+    }
+
+    #[tokio::test]
     async fn one_that_was_asked_counts_as_gone_until_it_answers() {
-        assert_eq!(
-            seen().asked(Asked::Open { refusals: 0 }).standing(),
-            Standing::Leaving
-        );
-        let mut next = seen().asked(Asked::Open { refusals: 0 });
+        let asked = Asked::Open {
+            is_order: true,
+            refusals: 0,
+        };
+        assert_eq!(seen().asked(asked).standing(), Standing::Leaving);
+        let mut again = seen().asked(asked);
+        again.row.view.state = PublicState::Starting;
+        assert_eq!(again.standing(), Standing::Underway);
+        let mut next = seen().asked(asked);
         next.row.incarnation = Some(2);
         assert!(is_idle_for(next.standing(), 60));
     }

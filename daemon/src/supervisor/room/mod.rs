@@ -8,21 +8,32 @@
 //!
 //! What it looks at may be out of date, so it only asks: a server that is told to make room asks the
 //! gateways and its own llama-server, and goes on serving if it is not idle. Then it is left alone until
-//! it was used, or for a few seconds, and the choice is made again among the others.
+//! it was used, or for a few seconds, and the choice is made again among the others. One that is to make
+//! room although it is in use is not asked: gateways let go of it, what is in flight is finished, and
+//! requests that come meanwhile wait until it is there again.
 
 mod look;
 mod task;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::eviction::Want;
 use crate::memory::Account;
 use crate::name::ServerName;
 
 pub use task::spawn;
+
+/// With what a server wants room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The servers that were asked for in the same breath: they do not make room for each other.
+    pub beside: BTreeSet<ServerName>,
+    /// Since when somebody asks for it.
+    pub since: Instant,
+}
 
 /// How far it is with the room for a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

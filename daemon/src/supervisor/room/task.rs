@@ -35,6 +35,9 @@ struct Victim {
     incarnation: u64,
 }
 
+/// Who wants room, and what of that matters now.
+type Asking<'a> = (&'a Wanted, &'a eviction::Want);
+
 struct Task {
     context: Arc<Context>,
     fleet: FleetHandle,
@@ -109,30 +112,37 @@ impl Task {
         // Of one account the newest counts.
         let by_account: BTreeMap<_, _> = all.values().map(|w| (w.account.clone(), w)).collect();
         let wants = by_account.iter();
-        let wants = wants.map(|(account, wanted)| (account.clone(), wanted.want.clone()));
+        let wants: BTreeMap<_, _> = wants
+            .map(|(account, wanted)| (account.clone(), self.want(wanted)))
+            .collect();
         let ledger = self.context.memory.ledger();
         let holders = self.holders(&ledger);
         let mut soonest = None::<Duration>;
-        for (account, decided) in eviction::decide(&ledger, &wants.collect(), &holders) {
-            let wanted = by_account[&account];
+        for (account, decided) in eviction::decide(&ledger, &wants, &holders) {
+            let asking = (by_account[&account], &wants[&account]);
             let is_coming = match &decided {
                 Decided::Coming | Decided::Stop { .. } => true,
-                Decided::Soon { .. } | Decided::Nobody { .. } => false,
+                Decided::Soon { .. } | Decided::Later { .. } | Decided::Nobody { .. } => false,
             };
             self.context.memory.favour(&account, is_coming);
             match decided {
-                Decided::Coming => tell_coming(wanted),
+                Decided::Coming => tell_coming(asking.0),
                 Decided::Stop { shortage, victims } => {
-                    self.stop(wanted, &shortage, &victims, &holders, &ledger);
+                    self.stop(asking, &shortage, &victims, &holders, &ledger);
                 }
                 Decided::Soon { shortage, after } => {
                     soonest = soonest.into_iter().chain([after]).min();
                     let sentence = format!("{shortage}; others got ready only now");
-                    self.tell(wanted, Progress::Making(sentence.into()), &holders);
+                    self.tell(asking, Progress::Making(sentence.into()), &holders);
+                }
+                Decided::Later { shortage, after } => {
+                    soonest = soonest.into_iter().chain([after]).min();
+                    let sentence = eviction::waiting_for_turn(&shortage).into();
+                    self.tell(asking, Progress::Nobody(sentence), &holders);
                 }
                 Decided::Nobody { shortage } => {
                     let sentence = eviction::waiting(&shortage).into();
-                    self.tell(wanted, Progress::Nobody(sentence), &holders);
+                    self.tell(asking, Progress::Nobody(sentence), &holders);
                 }
             }
         }
@@ -143,6 +153,18 @@ impl Task {
         let soonest = soonest.map(|after| Instant::now() + after);
         let now = Instant::now();
         left_alone.filter(|until| *until > now).chain(soonest).min()
+    }
+
+    /// What a server wants, by its definition as it is now.
+    fn want(&self, wanted: &Wanted) -> eviction::Want {
+        let row = self.context.board.row(&wanted.server);
+        let definition = row.map(|row| row.definition.clone());
+        eviction::Want {
+            beside: wanted.want.beside.clone(),
+            priority: definition.as_ref().map_or(0, |is| is.priority),
+            waited: wanted.want.since.elapsed(),
+            swap_after: definition.and_then(|is| is.traffic.swap_after),
+        }
     }
 
     fn holders(&self, ledger: &Ledger) -> Holders {
@@ -156,10 +178,10 @@ impl Task {
         view.holders(ledger)
     }
 
-    /// Has these stopped, if they are idle.
+    /// Has these stopped: those that are idle if they are, and those that are in use as they are.
     fn stop(
         &mut self,
-        wanted: &Wanted,
+        asking: Asking<'_>,
         shortage: &Shortage,
         victims: &[Account],
         holders: &Holders,
@@ -174,18 +196,31 @@ impl Task {
             .filter(|(account, _)| !victims.contains(account))
             .map(|(account, holder)| (account.clone(), holder.clone()))
             .collect();
-        self.tell(wanted, Progress::Making(sentence.into()), &spared);
+        self.tell(asking, Progress::Making(sentence.into()), &spared);
         for account in victims {
             if let Some(holder) = holders.get(account) {
                 let has = ledger.granted().get(account);
-                let sentence = eviction::made_by(holder, has, wanted.server.as_str(), shortage);
-                self.stop_one(&holder.server, account, sentence);
+                let sentence = eviction::made_by(holder, has, asking.0.server.as_str(), shortage);
+                match holder.is_in_use() {
+                    false => self.stop_one(holder, account, StopReason::Evicted, sentence),
+                    true => {
+                        let patience = eviction::patience(asking.1);
+                        let sentence = format!("{sentence}; {patience}");
+                        self.stop_one(holder, account, StopReason::Swapped, sentence);
+                    }
+                }
             }
         }
     }
 
-    fn stop_one(&mut self, server: &ServerName, account: &Account, sentence: String) {
-        let server = server.clone();
+    fn stop_one(
+        &mut self,
+        holder: &Holder,
+        account: &Account,
+        reason: StopReason,
+        sentence: String,
+    ) {
+        let server = holder.server.clone();
         let row = self.context.board.row(&server);
         let incarnation = row.and_then(|row| row.incarnation).unwrap_or_default();
         self.note(&server, sentence.clone());
@@ -193,12 +228,14 @@ impl Task {
             kind: Kind::MakingRoom,
             server: Some((server.clone(), Some(incarnation))),
             states: None,
-            reason: StopReason::Evicted.code().to_owned(),
+            reason: reason.code().to_owned(),
             message: sentence,
         });
         let key = (account.clone(), incarnation);
         let refusals = self.asked.get(&key).map_or(0, Asked::refusals);
-        self.asked.insert(key, Asked::Open { refusals });
+        let is_order = !reason.is_only_if_idle();
+        let open = Asked::Open { is_order, refusals };
+        self.asked.insert(key, open);
         let victim = Victim {
             server: server.clone(),
             account: account.clone(),
@@ -207,7 +244,7 @@ impl Task {
         let fleet = self.fleet.clone();
         self.stops.spawn(async move {
             // One that cannot be told now is as good as one that is in use.
-            if let Ok(stopped) = fleet.evict(server).await {
+            if let Ok(stopped) = fleet.make_room(server, reason).await {
                 let _ = stopped.await;
             }
             victim
@@ -225,9 +262,11 @@ impl Task {
             self.asked.remove(&key);
             return;
         }
-        let refusals = self.asked.get(&key).map_or(0, Asked::refusals);
+        let asked = self.asked.get(&key);
+        let refusals = asked.map_or(0, Asked::refusals);
         let again = AGAIN.saturating_mul(1 << refusals.min(8)).min(LONGEST);
         let in_use = Asked::InUse {
+            is_order: asked.is_some_and(Asked::is_order),
             before: self.context.gateways.use_of(&victim.server),
             until: Instant::now() + again,
             refusals: refusals + 1,
@@ -237,7 +276,7 @@ impl Task {
     }
 
     /// Tells how far it is with the room for a server, if that is news.
-    fn tell(&self, wanted: &Wanted, progress: Progress, kept: &Holders) {
+    fn tell(&self, (wanted, want): Asking<'_>, progress: Progress, kept: &Holders) {
         let sentence = match &progress {
             Progress::Making(sentence) | Progress::Nobody(sentence) => sentence.to_string(),
             Progress::Undecided => return,
@@ -259,7 +298,7 @@ impl Task {
                 format!("makes no room for {}: {why}", wanted.server),
             );
         }
-        let mut lines = vec![at_this_time(&sentence)];
+        let mut lines = vec![at_this_time(&sentence), eviction::patience(want)];
         let named = kept.iter().take(EXPLAINED);
         lines.extend(
             named.map(|holder| format!("{} stays: {}", holder.server, eviction::kept(holder))),

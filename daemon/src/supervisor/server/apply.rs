@@ -2,14 +2,18 @@
 
 use super::turn::account;
 use super::{Incarnation, Server};
-use crate::lifecycle::{self, Action, Event, Process as Pid};
+use crate::lifecycle::{self, Action, Ending, Event, Process as Pid, State, StopCause};
 
 impl Server {
     /// Takes one step of the lifecycle, and does what it asks for.
     pub(super) fn apply(&mut self, event: Event) {
         let now = self.context.clock.now();
         let (state, actions) = lifecycle::step(&self.state, event, now);
-        self.state = state;
+        let before = std::mem::replace(&mut self.state, state);
+        if was_stopped(&before) && self.is_queued() {
+            // Whoever it was stopped for comes first, so it asks for memory anew.
+            self.reserved = None;
+        }
         self.drop_what_is_over();
         self.announce();
         self.publish();
@@ -103,5 +107,31 @@ impl Server {
                 tracing::error!(server = %self.definition.name, ?process, "an action without its incarnation");
             }
         }
+    }
+}
+
+/// Whether it is ended since it was to stop, whatever is to follow.
+fn was_stopped(state: &State) -> bool {
+    use lifecycle::Phase;
+    match &state.phase {
+        Phase::Stopping {
+            ending: Ending::Asked(cause),
+            ..
+        } => match cause {
+            StopCause::Stop(_) => true,
+            StopCause::Restart | StopCause::Replace | StopCause::Survived => false,
+        },
+        Phase::Stopping {
+            ending: Ending::Failing(_) | Ending::Ended(_),
+            ..
+        }
+        | Phase::Stopped(_)
+        | Phase::Queued { .. }
+        | Phase::Spawning { .. }
+        | Phase::Loading { .. }
+        | Phase::Ready { .. }
+        | Phase::Draining { .. }
+        | Phase::Backoff { .. }
+        | Phase::Failed { .. } => false,
     }
 }

@@ -1,12 +1,12 @@
 //! Requests that wait for the server to get ready.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::Server;
-use crate::eviction::Want;
 use crate::lifecycle::{Event, Exit, Phase, StopReason};
 use crate::supervisor::key::ApiKey;
 
@@ -55,7 +55,7 @@ impl Server {
             return;
         }
         self.demands.push(answer);
-        self.want_room(Want::default());
+        self.want_room(BTreeSet::new());
         let before = (self.state.desired, self.state.is_at_rest());
         self.apply(Event::Demand);
         if before != (self.state.desired, self.state.is_at_rest()) {
@@ -90,7 +90,8 @@ impl Server {
                 | StopReason::NotAutostarted
                 | StopReason::Exited
                 | StopReason::Idle
-                | StopReason::Evicted),
+                | StopReason::Evicted
+                | StopReason::Swapped),
             ) => Err(NotReady::Stopped(*reason)),
             Phase::Queued { .. }
             | Phase::Spawning { .. }

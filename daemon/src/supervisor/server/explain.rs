@@ -47,6 +47,7 @@ impl Server {
             Desired::Stopped(StopReason::Replaced) => (false, "replaced"),
             Desired::Stopped(StopReason::Idle) => (false, "idle"),
             Desired::Stopped(StopReason::Evicted) => (false, "evicted"),
+            Desired::Stopped(StopReason::Swapped) => (false, "swapped"),
         };
         let restart = &self.state.policy.restart;
         Explanation {

@@ -19,7 +19,7 @@ mod spawn;
 mod turn;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ use super::context::Context;
 use super::gateways::Conversation;
 use super::key::ApiKey;
 use super::record::Record;
+use super::room::Want;
 use super::seat::{Numbers, Seat};
-use crate::eviction::Want;
 use crate::files::Fingerprint;
 use crate::lifecycle::{self, Event, Exit, ExitStatus, Policy, State};
 use crate::memory::{Budget, Reservation};
@@ -70,8 +70,9 @@ pub enum Command {
         /// Who sent the request, for people.
         who: String,
     },
-    /// Room is to be made for it if it lacks memory when it starts next: somebody asks for it.
-    WantRoom(Want),
+    /// Room is to be made for it if it lacks memory when it starts next: somebody asks for it, and for
+    /// these beside it.
+    WantRoom(BTreeSet<ServerName>),
     /// It is defined anew.
     Define {
         /// The definition.
@@ -366,7 +367,7 @@ impl Server {
                 self.waiting.extend(done);
                 self.apply(event);
             }
-            Command::WantRoom(want) => self.want_room(want),
+            Command::WantRoom(beside) => self.want_room(beside),
             Command::Demand { answer, who } => self.demand(answer, &who),
             Command::Define {
                 definition,

@@ -1,19 +1,20 @@
 //! Waiting until a server may start: first for memory, then for its turn.
 
+use std::collections::BTreeSet;
 use std::future::{pending, ready};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::Instant;
 
 use super::{Report, Server, effect};
-use crate::eviction::Want;
 use crate::lifecycle::{Event, Exit, ExitClass, Phase, Wait};
 use crate::memory::{Account, Inputs, Never, Request, Reservation, Shortage};
 use crate::name::ServerName;
 use crate::plan::Definition;
 use crate::supervisor::context::Turns;
-use crate::supervisor::room::{Progress, Room, Wish};
+use crate::supervisor::room::{Progress, Room, Want, Wish};
 use crate::supervisor::seat::Seat;
 
 /// What came of waiting.
@@ -101,16 +102,19 @@ impl Server {
         });
     }
 
-    /// Has room made when it lacks memory. What runs, or is about to, lacks none.
-    pub(super) fn want_room(&mut self, want: Want) {
+    /// Has room made when it lacks memory, but not by those `beside` it. What runs, or is about to, lacks
+    /// none.
+    pub(super) fn want_room(&mut self, beside: BTreeSet<ServerName>) {
         let has_it = matches!(
             self.state.phase,
             Phase::Spawning { .. } | Phase::Loading { .. } | Phase::Ready { .. }
         );
-        if has_it || self.want.as_ref() == Some(&want) {
+        let known = self.want.as_ref();
+        if has_it || known.is_some_and(|want| want.beside == beside) {
             return;
         }
-        self.want = Some(want);
+        let since = known.map_or_else(Instant::now, |want| want.since);
+        self.want = Some(Want { beside, since });
         if self.is_queued() {
             self.await_turn();
         }
