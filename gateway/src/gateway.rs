@@ -9,6 +9,7 @@ use magi_proto::v1;
 use tokio::sync::{Notify, SetOnce, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::bodies::Bodies;
 use crate::configuration::{Current, Settings};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -38,6 +39,8 @@ pub struct Gateway {
     pub activity: Notify,
     /// gateway.toml.
     pub settings: Current,
+    /// The bodies of requests that are held.
+    pub(crate) bodies: Arc<Bodies>,
     /// What is counted beside the requests of servers.
     pub metrics: Arc<Metrics>,
     /// Servers to have ready.
@@ -76,6 +79,7 @@ impl Gateway {
             begun: Instant::now(),
             activity: Notify::new(),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
+            bodies: Arc::default(),
             metrics: Arc::default(),
             wanted,
             finished,

@@ -14,6 +14,7 @@
 //!
 //! * [`gateway`]: the newest table and settings, and the ways to those who keep them.
 //! * [`traffic`], [`queue`]: what goes on at each server, and whose turn it is.
+//! * [`bodies`]: how much of what clients send is held at a time.
 //!
 //! The tasks:
 //!
@@ -36,6 +37,7 @@
 pub mod access;
 pub mod activity;
 pub mod attach;
+pub mod bodies;
 pub mod body;
 pub mod configuration;
 #[cfg(any(test, feature = "fuzzing"))]

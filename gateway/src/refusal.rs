@@ -21,7 +21,7 @@ use crate::body::BodyError;
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// When to ask again for what somebody else has to mend first.
-const RETRY_SOON: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// Why a request is not answered as it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -52,6 +52,8 @@ pub enum Reason {
     BodyTooLarge,
     /// The client stopped sending in the middle of its body.
     BodyTimeout,
+    /// Other requests hold `max_bodies`, and did so for `body_timeout`.
+    BodiesFull,
     /// No such path.
     NoSuchPath,
     /// The path does not know the method.
@@ -115,6 +117,7 @@ impl Reason {
             Self::InvalidJson => "invalid-json",
             Self::BodyTooLarge => "body-too-large",
             Self::BodyTimeout => "body-timeout",
+            Self::BodiesFull => "bodies-full",
             Self::NoSuchPath => "no-such-path",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::QueueFull => "queue-full",
@@ -155,7 +158,9 @@ impl Reason {
             Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::Cancelled => client_closed_request(),
             Self::UpstreamBroken | Self::UpstreamNotHttp => StatusCode::BAD_GATEWAY,
-            Self::QueueTimeout | Self::Held | Self::MagidAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodiesFull | Self::QueueTimeout | Self::Held | Self::MagidAway => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Magid { status, .. } => *status,
         }
     }

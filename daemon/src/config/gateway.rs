@@ -23,6 +23,8 @@ pub struct GatewayConfig {
     pub cors_origins: Vec<String>,
     /// The largest body of a request, in bytes.
     pub max_body: u64,
+    /// The bytes of all bodies that are held at a time. At least `max_body`.
+    pub max_bodies: u64,
     /// The model for requests that name none. Empty: there is none.
     pub default: String,
     /// So many connections of clients may be open at a time.
@@ -78,6 +80,7 @@ impl Default for GatewayConfig {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             max_body: 32 << 20,
+            max_bodies: 1 << 30,
             default: String::new(),
             max_connections: 4096,
             header_timeout: Duration::from_secs(10),

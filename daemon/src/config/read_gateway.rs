@@ -86,6 +86,8 @@ fn read(
     let allowed_hosts = root.list::<Host>("allowed_hosts", report);
     let cors_origins = root.list::<WebOrigin>("cors_origins", report);
     let max_body = root.get::<Size>("max_body", report);
+    let max_body = max_body.map_or(default.max_body, |size| size.into_inner().0);
+    let max_bodies = max_bodies(&mut root, max_body, report);
     let model = root.get::<String>("default", report);
     let max_connections = root.get::<NonZeroU32>("max_connections", report);
     let mut time = |key, default| {
@@ -115,7 +117,8 @@ fn read(
             .unwrap_or(default.allow_open),
         allowed_hosts: inner(allowed_hosts, |host| host.0),
         cors_origins: inner(cors_origins, |origin| origin.0),
-        max_body: max_body.map_or(default.max_body, |size| size.into_inner().0),
+        max_body,
+        max_bodies: max_bodies.unwrap_or(default.max_bodies.max(max_body)),
         default: model.map_or(default.default, Spanned::into_inner),
         max_connections: max_connections
             .map_or(default.max_connections, |count| count.into_inner().get()),
@@ -141,6 +144,17 @@ fn read(
 fn inner<T, U>(list: Option<Vec<Spanned<T>>>, value: impl Fn(T) -> U) -> Vec<U> {
     let list = list.unwrap_or_default().into_iter();
     list.map(|item| value(item.into_inner())).collect()
+}
+
+/// What the file says of all bodies together. Less than one body would refuse what `max_body` allows.
+fn max_bodies(root: &mut Table<'_>, max_body: u64, report: &mut Report<'_>) -> Option<u64> {
+    let size = root.get::<Size>("max_bodies", report)?;
+    if size.get_ref().0 < max_body {
+        let message = "`max_bodies` cannot be less than `max_body`";
+        let help = format!("write {max_body} bytes or more, or a smaller `max_body`");
+        report.error(size.span(), message, help);
+    }
+    Some(size.into_inner().0)
 }
 
 /// Where the file says to listen; nothing if it does not.

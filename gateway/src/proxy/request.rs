@@ -159,7 +159,10 @@ impl Asking {
         Account::begin(worker, path, self.caller.name())
     }
 
-    #[expect(clippy::manual_async_fn, reason = "it would have room for each argument twice")]
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "it would have room for each argument twice"
+    )]
     fn answer(
         self,
         worker: Rc<Worker>,
@@ -214,7 +217,13 @@ impl Asking {
             let message = format!("{} does not know {}", parts.uri.path(), parts.method);
             return Err(Refusal::new(Reason::MethodNotAllowed, message));
         }
-        let body = read::body(&parts.headers, incoming, &self.settings.config).await?;
+        let body = read::body(
+            &parts.headers,
+            incoming,
+            &self.settings.config,
+            &worker.gateway.bodies,
+        )
+        .await?;
         let asked = self.asked(&parts.uri, &body)?;
         account.asks_for(asked.model.as_deref().unwrap_or_default());
         worker.gateway.told().await;
@@ -305,7 +314,10 @@ impl Job {
     }
 
     /// Forwards the request, and waits for the head of the answer.
-    #[expect(clippy::manual_async_fn, reason = "it would have room for `self` twice")]
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "it would have room for `self` twice"
+    )]
     fn run(mut self) -> impl Future<Output = Result<Response<Reply>, Refusal>> {
         async move {
             match self.forward_unless_cancelled().await {

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::slots::{Job, Slots};
 
 /// The largest request that is read, in bytes.
-const MAX_BODY: usize = 1 << 20;
+const MAX_BODY: usize = 32 << 20;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 

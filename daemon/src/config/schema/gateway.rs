@@ -28,6 +28,8 @@ const ROOT: &[Key] = &[
     key("cors_origins", TEXTS, Toml("[]"), "[\"https://app.example.org\"]",
         "Origins of pages that may send requests besides its own; `\"*\"`: any."),
     key("max_body", Kind::Size, Toml("\"32MiB\""), "\"256MiB\"", "The largest body of a request."),
+    key("max_bodies", Kind::Size, Toml("\"1GiB\""), "\"4GiB\"",
+        "So much of the bodies of all requests is held at a time, at least `max_body`; a request for which there is no room waits for `body_timeout`."),
     key("default", Kind::Text, Toml("\"\""), "\"qwen\"", "The model for requests that name none; without it, the only one there is."),
     key("max_connections", Kind::Integer(1, u32::MAX as i64), Toml("4096"), "100",
         "So many connections of clients may be open at a time.").counts("connections"),

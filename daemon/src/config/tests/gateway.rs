@@ -168,6 +168,10 @@ fn what_is_wrong_is_told_with_its_place() {
             "1:17: error: `cors_origins` cannot contain",
         ),
         ("max_body = 0", "1:12: error: `max_body` cannot be 0"),
+        (
+            "max_body = \"2MiB\"\nmax_bodies = \"1MiB\"",
+            "2:14: error: `max_bodies` cannot be less than `max_body`",
+        ),
         ("port = 1", "1:1: error: unknown key `port`"),
         (
             "[keys]\nname = \"a\"",
