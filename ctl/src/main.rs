@@ -13,6 +13,8 @@ mod cli;
 mod client;
 mod commands;
 mod failure;
+#[cfg(test)]
+mod man;
 mod output;
 mod poll;
 mod view;

@@ -40,9 +40,12 @@ pub mod attach;
 pub mod bodies;
 pub mod body;
 pub mod configuration;
+pub mod credential;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod gateway;
+#[cfg(test)]
+mod man;
 pub mod manage;
 pub mod metrics;
 mod proxy;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::activity;
 use crate::attach::Attach;
 use crate::configuration::{ConfigurationError, Source};
+use crate::credential;
 use crate::gateway::Gateway;
 use crate::manage;
 use crate::serve::{self, ListenError, Listener};
@@ -29,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Exit status of an invalid configuration.
 const EX_CONFIG: u8 = 78;
 
-/// Carries HTTP requests to the servers of magid: one address for all models.
+/// Carries HTTP requests to the servers of magid: one address for all models
 #[derive(Clone, Debug, Parser)]
 #[command(name = "magi-gateway", version)]
 pub struct Arguments {
@@ -53,6 +54,9 @@ pub enum RunError {
     /// A variable is wrong.
     #[error("{0}")]
     Variable(String),
+    /// A secret that was passed cannot be read.
+    #[error(transparent)]
+    Credential(#[from] credential::CredentialError),
     /// It cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -66,7 +70,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) | Self::Variable(_) => EX_CONFIG,
-            Self::Listen(_) | Self::System(_) => 1,
+            Self::Credential(_) | Self::Listen(_) | Self::System(_) => 1,
         }
     }
 }
@@ -78,7 +82,7 @@ impl RunError {
 /// It cannot start.
 pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
-    let environment: Environment = std::env::vars().collect();
+    let environment = credential::added(std::env::vars().collect())?;
     start_log(&environment)?;
     let given = arguments.listen.iter().copied().map(Listen::Tcp);
     let source =

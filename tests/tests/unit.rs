@@ -47,7 +47,10 @@ fn analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
 fn systemd_takes_the_units_without_a_complaint() {
     let folder = tempfile::tempdir().unwrap();
     let user = tempfile::tempdir().unwrap();
-    let mut units = vec![(copied("user/magid.service", user.path()), "--user")];
+    let mut units = Vec::new();
+    for name in ["user/magid.service", "user/magi-gateway.service"] {
+        units.push((copied(name, user.path()), "--user"));
+    }
     for (name, _) in UNITS {
         units.push((copied(name, folder.path()), "--system"));
     }

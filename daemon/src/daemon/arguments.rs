@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Owns a fleet of llama-server processes: starts them, follows the profile as it is edited,
-/// restarts what crashes, and answers on a Unix socket.
+/// Owns a fleet of llama-server processes
+///
+/// Starts the models of a profile, follows the profile as it is edited, restarts what crashes or hangs, and
+/// answers on a Unix socket, which is what magictl and magi-gateway talk to.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "magid", version)]
 pub struct Arguments {

@@ -4,6 +4,8 @@ mod arguments;
 mod gateway;
 mod lock;
 mod logging;
+#[cfg(test)]
+mod man;
 mod prepare;
 mod rescan;
 mod signals;
@@ -12,6 +14,7 @@ mod status_line;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -305,15 +308,21 @@ fn announce(events: &EventLog, socket: &std::path::Path, reload: &ReloadHandle) 
     notify::ready();
 }
 
-/// Stops the fleet; each further signal takes more of the servers' time.
+/// How long systemd is to wait for the next sign that the fleet is still being stopped.
+const STILL_STOPPING: Duration = Duration::from_secs(30);
+
+/// Stops the fleet; each further signal takes more of the servers' time. It ends by itself, so systemd
+/// is asked for as long as it takes: how long a server may drain is said in magid.toml, not in the unit.
 async fn shut_down(fleet: &FleetHandle, signals: &mut signals::Signals) -> BTreeSet<ServerName> {
     notify::stopping();
     let stopped = fleet.shut_down();
     tokio::pin!(stopped);
+    let mut sign = tokio::time::interval(STILL_STOPPING / 2);
     loop {
-        // Both arms are cancel-safe: the shutdown is kept, a signal stays where it is.
+        // Each arm is cancel-safe: the shutdown is kept, a signal stays where it is, a tick is not lost.
         tokio::select! {
             left = &mut stopped => return left,
+            _ = sign.tick() => notify::extend_timeout(STILL_STOPPING),
             () = signals.next_stop() => {
                 tracing::warn!("asked again: no more grace for servers that are still there");
                 fleet.hurry().await;

@@ -59,7 +59,7 @@ fn file_section(file: &File, page: &mut String) {
     }
 }
 
-fn heading(place: Place) -> String {
+pub(super) fn heading(place: Place) -> String {
     match place {
         Place::Root => "At the top".to_owned(),
         Place::Header(header) => format!("`[{header}]`"),
@@ -70,26 +70,35 @@ fn heading(place: Place) -> String {
 }
 
 fn row(key: &Key) -> String {
-    let value = match key.kind {
-        Kind::Flag => setting(key.setting()),
-        other => kind(other),
-    };
-    let unit = match key.unit {
-        "" => String::new(),
-        unit => format!(" ({unit})"),
-    };
-    let default = match key.default {
-        Fallback::Toml(default) => format!("`{default}`"),
-        Fallback::Said(said) => said.to_owned(),
-        Fallback::Required => "must be written".to_owned(),
-    };
+    let (value, default) = (value(key), default(key));
     let Key {
         name,
         about,
         example,
         ..
     } = key;
-    format!("| `{name}` | {value}{unit} | {default} | `{example}` | {about} |\n")
+    format!("| `{name}` | {value} | {default} | `{example}` | {about} |\n")
+}
+
+/// What it takes, in words.
+pub(super) fn value(key: &Key) -> String {
+    let value = match key.kind {
+        Kind::Flag => setting(key.setting()),
+        other => kind(other),
+    };
+    match key.unit {
+        "" => value,
+        unit => format!("{value} ({unit})"),
+    }
+}
+
+/// What holds where it is not written.
+pub(super) fn default(key: &Key) -> String {
+    match key.default {
+        Fallback::Toml(default) => format!("`{default}`"),
+        Fallback::Said(said) => said.to_owned(),
+        Fallback::Required => "must be written".to_owned(),
+    }
 }
 
 fn kind(kind: Kind) -> String {

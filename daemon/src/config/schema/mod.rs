@@ -2,19 +2,21 @@
 //!
 //! The tables here say what each key is for; what is read and how is up to the readers. Tests hold
 //! the two together: a key that is read must be here and the reverse, each default must be the one in
-//! the code, each example must be read. `docs/reference.md` and `config/schema/*.json` are made of
-//! the tables by `cargo xtask generate`. magid itself has no use for them, so they are built with the
+//! the code, each example must be read. `docs/reference.md`, `docs/man/*.5` and `config/schema/*.json` are
+//! made of the tables by `cargo xtask generate`. magid itself has no use for them, so they are built with the
 //! tests only.
 
 mod gateway;
 mod json;
 mod magid;
+mod man;
 mod markdown;
 mod profile;
 
 pub(super) use gateway::GATEWAY;
 pub(super) use json::json_schema;
 pub(super) use magid::MAGID;
+pub(super) use man::pages;
 pub(super) use markdown::page;
 pub(super) use profile::PROFILE;
 

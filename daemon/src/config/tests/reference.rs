@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::config::document::asked;
 use crate::config::schema::{
-    Fallback, File, GATEWAY, Key, Kind, MAGID, PROFILE, Place, Table, json_schema, page,
+    Fallback, File, GATEWAY, Key, Kind, MAGID, PROFILE, Place, Table, json_schema, page, pages,
 };
 use crate::lifecycle::RestartPolicy;
 
@@ -282,5 +282,50 @@ fn the_json_schemas_are_in_step_with_their_tables() {
             &format!("config/schema/{name}.schema.json"),
             &format!("{schema}\n"),
         );
+    }
+}
+
+#[test]
+fn the_man_pages_of_files_are_in_step_with_their_tables() {
+    for (_, page) in pages() {
+        page.keep();
+    }
+}
+
+/// The names of all properties in a schema that a user writes, but for those that are names of his own.
+fn properties(schema: &serde_json::Value, names: &mut BTreeSet<String>) {
+    match schema {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                if let ("properties", Some(properties)) = (key.as_str(), value.as_object()) {
+                    names.extend(properties.keys().cloned());
+                }
+                properties(value, names);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| properties(item, names)),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_key_of_a_schema_is_in_the_man_page_of_its_file() {
+    for (file, page) in pages() {
+        let mut names = BTreeSet::new();
+        properties(&json_schema(file), &mut names);
+        assert!(!names.is_empty());
+        let text = page.text().replace("\\-", "-");
+        for name in names {
+            let is_key = text.contains(&format!(".TP\n\\fB{name}\\fR\n"));
+            let is_table = text.lines().any(|line| {
+                let header = line.strip_prefix(".SS ").unwrap_or_default();
+                let inner = header.trim_matches(|c| "\"[]".contains(c));
+                inner.split('.').any(|part| part == name)
+            });
+            assert!(is_key || is_table, "{}: {name}", page.file());
+        }
     }
 }
