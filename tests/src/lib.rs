@@ -3,6 +3,7 @@
 //!
 //! * [`model`] writes a tiny GGUF that says its own name for ever.
 //! * [`faulty`] is the llama-server that fails on command, built as `faulty-llama-server`.
+//! * [`page`] takes the commands out of a page of documentation.
 //! * [`harness`] runs magid and waits for what it does.
 //! * [`container`] runs the package under a systemd of its own.
 
@@ -11,6 +12,7 @@ pub mod faulty;
 mod gguf;
 pub mod harness;
 pub mod model;
+pub mod page;
 
 pub use model::tiny_model;
 

@@ -8,7 +8,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use magi_tests::harness::{Call, Fleet, Gateway, Server, chat_with, skipped};
+use magi_tests::harness::{Call, Fleet, Gateway, Server, chat_with, program, skipped};
+use magi_tests::page;
 use serde_json::Value;
 
 /// A file of the folder packaging.
@@ -162,6 +163,34 @@ fn promtool_understands_the_dashboard() {
         &["check", "rules", "--lint=none", file.to_str().unwrap()],
         "",
     );
+}
+
+#[tokio::test]
+async fn the_commands_of_the_page_work() {
+    if !has_promtool() {
+        return;
+    }
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::faulty("alpha")]);
+    fleet.start().await;
+    let gateway = Gateway::start(&fleet).await;
+    fleet.ready("alpha").await;
+    let programs = program("magictl").parent().unwrap().to_path_buf();
+    let path = std::env::join_paths([&programs, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    for commands in page::commands("monitoring.md").unwrap().into_iter().rev() {
+        let commands = commands.replace("http://127.0.0.1:8000", &gateway.url());
+        let output = tokio::process::Command::new("sh")
+            .args(["-ec", &commands])
+            .current_dir(packaging("").parent().unwrap())
+            .env_clear()
+            .env("PATH", &path)
+            .env("MAGI_SOCKET", fleet.socket())
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{commands}: {told}");
+    }
 }
 
 #[tokio::test]

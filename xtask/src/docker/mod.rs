@@ -3,13 +3,12 @@
 //! * [`daemon`] runs a dockerd with its own data, in a network namespace of its own: it meets no other
 //!   docker of the machine, and the ports that containers publish are free.
 //! * [`image`] makes the Debian that Dockerfiles begin with, from packages.
-//! * [`page`] takes the commands out of a page of documentation.
+//! * [`project`] is the repository as a user has it.
 //! * [`test`] is `cargo xtask test docker`.
 
 mod daemon;
 mod image;
 mod network;
-mod page;
 mod project;
 pub(crate) mod test;
 
@@ -28,13 +27,14 @@ use crate::cargo;
 use crate::narrate::say;
 
 /// Programs, and the Debian packages that bring them.
-const NEEDS: [(&str, &str); 6] = [
+const NEEDS: [(&str, &str); 7] = [
     ("dockerd", "docker.io"),
     ("docker-compose", "docker-compose"),
     ("debootstrap", "debootstrap"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("curl", "curl"),
+    ("shellcheck", "shellcheck"),
 ];
 
 /// Where programs are looked for: Debian's, whatever else the machine has.

@@ -1,4 +1,4 @@
-//! A copy of what people run in the folder of the repository, and commands in it as they type them.
+//! The repository as a user has it who has just cloned it, and commands in it as he types them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,18 @@ use magi_tests::tiny_model;
 use tempfile::TempDir;
 
 use super::{Dockerd, PATH, since};
-use crate::cargo::workspace;
+use crate::cargo::{self, workspace};
 use crate::narrate::say;
-
-/// What is copied: all that the scripts and the image need where nothing is compiled.
-const COPIED: [&str; 4] = ["docker-compose.yml", ".dockerignore", "packaging", "config"];
 
 /// How long anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the container is called, as docker-compose 1.29 does: commands that are waited for use docker
+/// itself, since compose takes longer than most of what they do.
+const PROJECT: &str = "magitest";
+const CONTAINER: &str = "magitest_magi_1";
 
 /// The shipped profile would do, but two processors are too few for threads that spin.
 const PROFILE: &str = "\
@@ -37,6 +39,17 @@ parallel = 1
 model = \"beta\"
 parallel = 1
 ";
+
+/// Compiling takes as long as all other tests together, and is what they begin with.
+const CARGO: &str = r#"FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends binutils
+COPY magid magi-gateway magictl /programs/
+RUN printf '%s\n' '#!/bin/sh -e' \
+    'for member in $(sed -n "s/^members = \[\(.*\)\]/\1/p" Cargo.toml | tr -d "\",")' \
+    'do cat "$member/Cargo.toml" "$member/src/"*.rs; done' 'cat Cargo.lock .cargo/config.toml' \
+    'mkdir -p target/release && cp /programs/* target/release/' > /usr/local/bin/cargo \
+    && chmod +x /usr/local/bin/cargo
+"#;
 
 /// The folder of a user: the repository, `~/models`, and a docker with compose.
 pub(super) struct Project<'a> {
@@ -59,24 +72,11 @@ impl<'a> Project<'a> {
         for folder in [&project.folder(), &project.models(), &project.programs] {
             fs::create_dir_all(folder)?;
         }
-        for copied in COPIED {
-            let mut cp = Command::new("cp");
-            let from = workspace().join(copied);
-            let done = cp.arg("-r").arg(from).arg(project.folder()).status()?;
-            if !done.success() {
-                bail!("cannot copy {copied}");
-            }
-        }
-        for left in [
-            ".env",
-            "packaging/docker/config",
-            "packaging/docker/prebuilt",
-        ] {
-            let left = project.folder().join(left);
-            if left.is_dir() {
-                fs::remove_dir_all(left)?;
-            }
-        }
+        let copy = "git ls-files -z --cached --others --exclude-standard | \
+                    xargs -0 cp --parents -t \"$TO\"";
+        let mut cp = Command::new("sh");
+        cp.args(["-c", copy]).env("TO", project.folder());
+        cargo::run(cp.current_dir(workspace()))?;
         for name in ["magid", "magi-gateway", "magictl"] {
             // As they are shipped: a debug build has hundreds of megabytes of symbols.
             let mut strip = Command::new("strip");
@@ -130,6 +130,20 @@ impl<'a> Project<'a> {
         Ok(fs::write(file, change(PROFILE))?)
     }
 
+    /// An image that is called as that of Rust, with a cargo that only sees whether all that it would
+    /// compile is there, and has the programs ready.
+    pub(super) fn make_cargo(&self) -> Result<()> {
+        let folder = self.home.path().join("cargo");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("Dockerfile"), CARGO)?;
+        let programs = self.programs.display();
+        let folder = folder.display();
+        self.run(&format!(
+            "cp {programs}/* {folder} && DOCKER_BUILDKIT=1 docker build -q -t rust:1.95-bookworm {folder}"
+        ))?;
+        Ok(())
+    }
+
     /// Runs commands as a user types them. Tells what they wrote on stdout.
     ///
     /// # Errors
@@ -170,9 +184,11 @@ impl<'a> Project<'a> {
             .current_dir(self.folder())
             .env("HOME", self.home.path())
             .env("PATH", PATH)
-            .env("COMPOSE_PROJECT_NAME", "magitest")
+            .env("COMPOSE_PROJECT_NAME", PROJECT)
             .env("MAGI_BIN_DIR", &self.programs)
             .env("LLAMA_SERVER_DIR", &self.llama_server)
+            .env("CONTAINER", CONTAINER)
+            .env("MAGI", format!("docker exec {CONTAINER}"))
             .stdin(Stdio::null());
         let output = shell.output().context("cannot run sh")?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
+use magi_tests::page;
 use serde_json::Value;
 
 use super::project::Project;
-use super::{Dockerd, image, page, since};
+use super::{Dockerd, image, since};
 use crate::cargo::{self, target};
 use crate::llama_server;
 use crate::narrate::say;
@@ -47,7 +48,9 @@ fn programs() -> Result<PathBuf> {
 }
 
 fn all(project: &Project<'_>) -> Result<()> {
+    project.run("shellcheck packaging/docker/*.sh packaging/docker/healthcheck")?;
     setting_up(project)?;
+    compiling(project)?;
     let quick_start = page::commands("docker.md")?;
     let (first, rest) = quick_start
         .split_first()
@@ -81,9 +84,9 @@ fn all(project: &Project<'_>) -> Result<()> {
     ending(project)
 }
 
-const HEALTHY: &str = "docker inspect -f '{{.State.Health.Status}}' \"$(docker compose ps -q magi)\" | grep -qx healthy";
+const HEALTHY: &str = "docker inspect -f '{{.State.Health.Status}}' $CONTAINER | grep -qx healthy";
 
-const READY: &str = "docker compose exec -T magi magictl status alpha beta >/dev/null";
+const READY: &str = "$MAGI magictl status alpha beta >/dev/null";
 
 /// What setup.sh says of what is missing, and that it makes everything once.
 fn setting_up(project: &Project<'_>) -> Result<()> {
@@ -124,9 +127,19 @@ fn setting_up(project: &Project<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The image as it is built without `--dev`: all that cargo needs is there, and what it makes is taken.
+fn compiling(project: &Project<'_>) -> Result<()> {
+    project.make_cargo()?;
+    project.run(
+        "DOCKER_BUILDKIT=1 docker build -q -f packaging/docker/Dockerfile --build-arg LLAMA=mounted \
+         -t magi:compiled . && docker run --rm magi:compiled magid --version",
+    )?;
+    Ok(())
+}
+
 /// Nobody is root, nothing is writable, nothing is reachable from elsewhere, and the limits are set.
 fn confinement(project: &Project<'_>) -> Result<()> {
-    let text = project.run("docker inspect \"$(docker compose ps -q magi)\"")?;
+    let text = project.run("docker inspect $CONTAINER")?;
     let inspected: Value = serde_json::from_str(&text)?;
     let (host, config) = (&inspected[0]["HostConfig"], &inspected[0]["Config"]);
     const GIB: u64 = 1 << 30;
@@ -172,7 +185,7 @@ fn confinement(project: &Project<'_>) -> Result<()> {
     ensure!(published.len() == 21, "{published:?}");
     let is_local = |address: &&str| address.starts_with("127.0.0.1:");
     ensure!(published.iter().all(is_local), "{published:?}");
-    let budget = project.run("docker compose exec -T magi magictl check --critical -o json")?;
+    let budget = project.run("$MAGI magictl check --critical -o json")?;
     let checked: Value = serde_json::from_str(&budget)?;
     ensure!(checked["ok"] == true, "{budget}");
     Ok(())
@@ -182,31 +195,27 @@ fn confinement(project: &Project<'_>) -> Result<()> {
 fn changes(project: &Project<'_>) -> Result<()> {
     let before = pids(project)?;
     project.save_profile(|profile| profile.replacen("parallel = 1", "parallel = 2", 1))?;
-    let took = timed(|| project.run("docker compose exec -T magi magictl reload"))?;
-    measured(
-        "a reload with one server replaced, with docker's exec",
-        took,
-        LONGEST_RELOAD,
-    )?;
+    let took = timed(|| project.run("$MAGI magictl reload"))?;
+    measured("a reload with one server replaced", took, LONGEST_RELOAD)?;
     let after = pids(project)?;
     ensure!(before["alpha"] != after["alpha"], "alpha was not replaced");
     ensure!(before["beta"] == after["beta"], "beta was replaced");
     project.save_profile(|profile| format!("{profile}nonsense = 1\n"))?;
-    let told = project.refused("docker compose exec -T magi magictl reload", 78)?;
+    let told = project.refused("$MAGI magictl reload", 78)?;
     ensure!(
         told.contains("/etc/magi/profiles/development.toml:"),
         "{told}"
     );
     project.save_profile(str::to_owned)?;
-    project.run("docker compose exec -T magi magictl reload")?;
+    project.run("$MAGI magictl reload")?;
     Ok(())
 }
 
 /// Orphans are reaped, and what is killed is started again.
 fn process_one(project: &Project<'_>) -> Result<()> {
-    let leave = "docker compose exec -T magi sh -c 'for i in 1 2 3 4 5; do (sleep 0.2 &) ; done'";
+    let leave = "$MAGI sh -c 'for i in 1 2 3 4 5; do (sleep 0.2 &) ; done'";
     project.run(leave)?;
-    let none_left = "docker compose exec -T magi bash -c '! grep -l \") Z \" /proc/[0-9]*/stat && \
+    let none_left = "$MAGI bash -c '! grep -l \") Z \" /proc/[0-9]*/stat && \
                      ! grep -l \"(sleep)\" /proc/[0-9]*/stat' 2>/dev/null";
     project.wait("orphans are reaped", none_left)?;
     let before = pids(project)?;
@@ -221,7 +230,7 @@ fn process_one(project: &Project<'_>) -> Result<()> {
     ));
     ensure!(pids(project)? == before, "the servers were touched");
     project.run(&kill("llama-server"))?;
-    let is_another = "docker compose exec -T magi magictl events -o jsonl -n 50 | grep -q signal";
+    let is_another = "$MAGI magictl events -o jsonl -n 50 | grep -q signal";
     project.wait("the end of a killed server is told", is_another)?;
     project.wait("killed servers are back", READY)?;
     Ok(())
@@ -230,7 +239,7 @@ fn process_one(project: &Project<'_>) -> Result<()> {
 /// Kills all processes of that name, with what the image has.
 fn kill(name: &str) -> String {
     format!(
-        "docker compose exec -T magi bash -c 'for stat in /proc/[0-9]*/stat; do \
+        "$MAGI bash -c 'for stat in /proc/[0-9]*/stat; do \
          read -r pid comm rest < $stat; [ \"$comm\" != \"({name})\" ] || kill -9 $pid; done'"
     )
 }
@@ -252,12 +261,11 @@ fn ending(project: &Project<'_>) -> Result<()> {
     let answer = project.run(ask)?;
     measured("stop, with a request in flight", since(began), LONGEST_STOP)?;
     ensure!(answer.contains("data: [DONE]"), "{answer}");
-    let status = "docker inspect -f '{{.State.ExitCode}}' \"$(docker compose ps -aq magi)\"";
-    let status = project.run(&status.replace("ps -aq", "ps -q"))?;
+    let status = project.run("docker inspect -f '{{.State.ExitCode}}' $CONTAINER")?;
     ensure!(status.trim() == "0", "it ended with {status}");
     project.run("docker compose up -d")?;
     project.wait("the fleet is back", READY)?;
-    let history = project.run("docker compose exec -T magi magictl history")?;
+    let history = project.run("$MAGI magictl history")?;
     ensure!(history.lines().count() > 2, "{history}");
     Ok(())
 }
@@ -265,7 +273,7 @@ fn ending(project: &Project<'_>) -> Result<()> {
 /// The pids of alpha and beta.
 fn pids(project: &Project<'_>) -> Result<Value> {
     project.wait("all servers are ready", READY)?;
-    let text = project.run("docker compose exec -T magi magictl status -o json")?;
+    let text = project.run("$MAGI magictl status -o json")?;
     let status: Value = serde_json::from_str(&text)?;
     let servers = status["servers"].as_array().context("there are servers")?;
     let pid = |server: &Value| Some((server["name"].as_str()?.to_owned(), server["pid"].clone()));

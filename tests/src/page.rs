@@ -1,10 +1,8 @@
 //! The commands of a page of documentation, so that what it says is what is tested.
 
 use std::fs;
-
-use anyhow::{Context, Result};
-
-use crate::cargo::workspace;
+use std::io;
+use std::path::Path;
 
 /// The commands in the blocks of a page of docs/ that are marked `sh`, block by block. What is marked
 /// otherwise, as `sh norun`, is to be read only.
@@ -12,9 +10,9 @@ use crate::cargo::workspace;
 /// # Errors
 ///
 /// The page cannot be read.
-pub(super) fn commands(page: &str) -> Result<Vec<String>> {
-    let path = workspace().join("docs").join(page);
-    let text = fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
+pub fn commands(page: &str) -> io::Result<Vec<String>> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(tests.with_file_name("docs").join(page))?;
     Ok(blocks(&text))
 }
 
