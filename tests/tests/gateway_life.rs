@@ -1,5 +1,7 @@
 //! What becomes of requests when something ends: a server, a client, the gateway, magid.
 
+use std::time::Duration;
+
 use magi_proto::v1::ServerState;
 use magi_tests::harness::{
     Call, Chat, DEADLINE, Fleet, Gateway, Server, chat_with, llama_server, question, send,
@@ -7,16 +9,26 @@ use magi_tests::harness::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// A fleet with one real server that has one slot and a long context, and a gateway.
 async fn fleet() -> Option<(Fleet, Gateway)> {
+    fleet_with(&[]).await
+}
+
+/// The same, with keys of gateway.toml.
+async fn fleet_with(keys: &[(&str, &str)]) -> Option<(Fleet, Gateway)> {
     let program = llama_server()?;
     let mut fleet = Fleet::new();
     fleet.save(&[alpha(&program), sleeper(&program)]);
     fleet.start().await;
     fleet.ready("alpha").await;
-    let gateway = Gateway::start(&fleet).await;
+    let mut gateway = Gateway::new(&fleet, 0);
+    for (key, value) in keys {
+        gateway.set(key, *value);
+    }
+    gateway.spawn();
+    gateway.attached(&fleet).await;
     Some((fleet, gateway))
 }
 
@@ -28,6 +40,19 @@ fn alpha(program: &std::path::Path) -> Server {
 fn sleeper(program: &std::path::Path) -> Server {
     let server = Server::real("sleeper", program).set("ctx_size", 1024);
     server.set("autostart", false)
+}
+
+#[tokio::test]
+async fn an_answer_may_take_longer_than_the_head_of_a_request() {
+    let Some((_fleet, gateway)) = fleet_with(&[("header_timeout", "200ms")]).await else {
+        return;
+    };
+    let header_timeout = Duration::from_millis(200);
+    let began = Instant::now();
+    let stream = Chat::with(&gateway.url(), "alpha", 4000).await.unwrap();
+    assert!(stream.rest().await.unwrap().contains("[DONE]"));
+    let took = began.elapsed();
+    assert!(took > header_timeout * 2, "it proves nothing: {took:?}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -83,7 +84,12 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // hyper's own limit counts the time between two requests as well.
-    let mut first_head = pin!(sleep(head_timeout));
+    let mut no_head = pin!(async {
+        sleep(head_timeout).await;
+        if is_known.get() {
+            pending().await
+        }
+    });
     tokio::select! {
         // The connection is held outside, so that what is under way can end.
         biased;
@@ -92,6 +98,6 @@ where
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-        () = first_head.as_mut(), if !is_known.get() => Ok(()),
+        () = no_head.as_mut() => Ok(()),
     }
 }
