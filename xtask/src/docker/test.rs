@@ -18,8 +18,10 @@ use crate::narrate::say;
 const LONGEST_START: Duration = Duration::from_secs(40);
 const LONGEST_DISCOVERY: Duration = Duration::from_secs(10);
 const LONGEST_RELOAD: Duration = Duration::from_secs(2);
+const LONGEST_CHECK: Duration = Duration::from_secs(10);
 const LONGEST_STOP: Duration = Duration::from_secs(90);
 const LARGEST_IMAGE: u64 = 1_000_000_000;
+const MOST_MEMORY: u64 = 1 << 30;
 
 /// Runs it all.
 pub(crate) fn run() -> Result<()> {
@@ -79,6 +81,7 @@ fn all(project: &Project<'_>) -> Result<()> {
     project.wait("all servers are ready again", READY)?;
     confinement(project)?;
     changes(project)?;
+    costs(project)?;
     process_one(project)?;
     one_magid(project)?;
     ending(project)
@@ -208,6 +211,30 @@ fn changes(project: &Project<'_>) -> Result<()> {
     );
     project.save_profile(str::to_owned)?;
     project.run("$MAGI magictl reload")?;
+    Ok(())
+}
+
+/// What magid and its gateway take beside the servers.
+fn costs(project: &Project<'_>) -> Result<()> {
+    let took = timed(|| project.run("$MAGI magictl check"))?;
+    measured("all checks", took, LONGEST_CHECK)?;
+    let resident = "$MAGI bash -c 'for status in /proc/[0-9]*/status; do \
+                    ! grep -qE \"^Name:.(magid|magi-gateway)$\" $status || grep VmRSS $status; done'";
+    let resident = project.run(resident)?;
+    let sizes = resident
+        .split_whitespace()
+        .filter_map(|word| word.parse::<u64>().ok());
+    let sizes: Vec<_> = sizes.collect();
+    ensure!(sizes.len() == 2, "{resident}");
+    let bytes = sizes.iter().sum::<u64>() * 1024;
+    say(&format!(
+        "measured: magid and its gateway, {} MB resident",
+        bytes / 1_000_000
+    ));
+    ensure!(
+        bytes < MOST_MEMORY,
+        "magid and its gateway take {bytes} bytes"
+    );
     Ok(())
 }
 
