@@ -48,6 +48,12 @@ pub enum Reason {
     DuplicateModel,
     /// The body is no JSON object.
     InvalidJson,
+    /// The head of the request cannot be read.
+    InvalidHttp,
+    /// The head of the request is too large.
+    HeadTooLarge,
+    /// The path is too long.
+    PathTooLong,
     /// The body is larger than `max_body`.
     BodyTooLarge,
     /// The client stopped sending in the middle of its body.
@@ -115,6 +121,9 @@ impl Reason {
             Self::ModelNotAString => "model-not-a-string",
             Self::DuplicateModel => "duplicate-model",
             Self::InvalidJson => "invalid-json",
+            Self::InvalidHttp => "invalid-http",
+            Self::HeadTooLarge => "head-too-large",
+            Self::PathTooLong => "path-too-long",
             Self::BodyTooLarge => "body-too-large",
             Self::BodyTimeout => "body-timeout",
             Self::BodiesFull => "bodies-full",
@@ -144,7 +153,8 @@ impl Reason {
             Self::ModelRequired
             | Self::ModelNotAString
             | Self::DuplicateModel
-            | Self::InvalidJson => StatusCode::BAD_REQUEST,
+            | Self::InvalidJson
+            | Self::InvalidHttp => StatusCode::BAD_REQUEST,
             Self::InvalidKey | Self::KeyRequired => StatusCode::UNAUTHORIZED,
             Self::KeyScope
             | Self::KeyModel
@@ -154,6 +164,8 @@ impl Reason {
             Self::NoSuchModel | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::PathTooLong => StatusCode::URI_TOO_LONG,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::Cancelled => client_closed_request(),

@@ -29,7 +29,7 @@ pub struct GatewayConfig {
     pub default: String,
     /// So many connections of clients may be open at a time.
     pub max_connections: u32,
-    /// The longest time a client may take for the head of a request.
+    /// The longest time a client may take for the head of a request, from its first byte on.
     pub header_timeout: Duration,
     /// The longest silence in the middle of a body.
     pub body_timeout: Duration,

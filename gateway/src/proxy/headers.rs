@@ -10,7 +10,7 @@ use super::http1;
 use crate::table::Incarnation;
 
 /// The id of a request, in its answer and on its way.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

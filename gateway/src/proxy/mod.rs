@@ -19,10 +19,13 @@ mod read;
 mod reply;
 mod request;
 mod tokens;
+mod unreadable;
 mod way;
 
+pub(crate) use headers::REQUEST_ID;
 pub(crate) use pool::Pool;
 pub(crate) use request::answer;
+pub(crate) use unreadable::unreadable;
 pub(crate) use way::INFERENCE;
 
 #[cfg(test)]

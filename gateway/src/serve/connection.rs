@@ -1,20 +1,22 @@
 //! One connection of a client, from its first request to its last.
 
-use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::wire::{Talk, Wire};
 use super::{Client, Worker};
 use crate::proxy;
 
@@ -62,42 +64,52 @@ async fn speak<S>(
     ending: CancellationToken,
 ) -> Result<(), hyper::Error>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + AsFd + Unpin + 'static,
 {
     let (head_timeout, keep_alive) = {
         let config = &worker.gateway.settings.load().config;
         (config.header_timeout, config.keep_alive)
     };
-    let is_known = Rc::new(Cell::new(false));
-    let known = is_known.clone();
+    let talk = Talk::new();
+    let wire = Wire::new(stream, talk.clone(), worker.clone());
+    let talking = talk.clone();
     let service = service_fn(move |request| {
-        let worker = worker.clone();
-        known.set(true);
+        let (worker, talk) = (worker.clone(), talking.clone());
+        talk.request();
+        let version = request.version();
         // A connection keeps the room of this future while the answer is streamed: so only a pointer.
         let answering = proxy::answer(worker, peer.clone(), request);
-        async move { Ok::<_, Infallible>(answering.await) }
+        async move { Ok::<_, Infallible>(talk.answer(answering.await, version)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(keep_alive)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(wire), service);
     let mut connection = pin!(connection);
+    let mut ended = pin!(ending.cancelled());
+    let mut is_ending = false;
     // hyper's own limit counts the time between two requests as well.
-    let mut no_head = pin!(async {
-        sleep(head_timeout).await;
-        if is_known.get() {
-            pending().await
-        }
-    });
-    tokio::select! {
-        // The connection is held outside, so that what is under way can end.
-        biased;
-        served = connection.as_mut() => served,
-        () = ending.cancelled() => {
+    let mut head_is_due = pin!(sleep(head_timeout));
+    let mut is_timed = true;
+    poll_fn(|cx| {
+        if !is_ending && ended.as_mut().poll(cx).is_ready() {
+            is_ending = true;
             connection.as_mut().graceful_shutdown();
-            connection.await
         }
-        () = no_head.as_mut() => Ok(()),
-    }
+        if let Poll::Ready(served) = connection.as_mut().poll(cx) {
+            return Poll::Ready(served);
+        }
+        // A head that came in one piece is over by now, and needs no timer.
+        let is_begun = talk.is_head_begun();
+        if is_begun && !is_timed {
+            head_is_due.as_mut().reset(Instant::now() + head_timeout);
+        }
+        is_timed = is_begun;
+        match is_timed && head_is_due.as_mut().poll(cx).is_ready() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    })
+    .await
 }

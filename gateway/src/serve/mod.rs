@@ -10,6 +10,7 @@
 mod connection;
 mod limits;
 mod listen;
+mod wire;
 mod worker;
 
 use std::convert::Infallible;

@@ -33,7 +33,7 @@ const ROOT: &[Key] = &[
     key("default", Kind::Text, Toml("\"\""), "\"qwen\"", "The model for requests that name none; without it, the only one there is."),
     key("max_connections", Kind::Integer(1, u32::MAX as i64), Toml("4096"), "100",
         "So many connections of clients may be open at a time.").counts("connections"),
-    key("header_timeout", TIME, Toml("\"10s\""), "\"30s\"", "The longest time a client may take for the head of a request."),
+    key("header_timeout", TIME, Toml("\"10s\""), "\"30s\"", "The longest time a client may take for the head of a request, from its first byte on."),
     key("body_timeout", TIME, Toml("\"30s\""), "\"2m\"", "The longest silence in the middle of a request's body."),
     key("keep_alive", TIME, Toml("\"75s\""), "\"10s\"", "How long a connection stays open without a request."),
 ];

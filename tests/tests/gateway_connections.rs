@@ -1,0 +1,174 @@
+//! What a client sees of its connection: heads that cannot be read or do not come, and answers that
+//! break off.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use magi_tests::harness::{Fleet, Gateway, Server, chat_with, question};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// Nothing here takes longer, unless it never happens.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn fleet(alpha: Server, header_timeout: &str) -> (Fleet, Gateway) {
+    let mut fleet = Fleet::new();
+    fleet.save(&[alpha]);
+    fleet.start().await;
+    fleet.ready("alpha").await;
+    let mut gateway = Gateway::new(&fleet, 0);
+    gateway.set("header_timeout", header_timeout);
+    gateway.spawn();
+    gateway.attached(&fleet).await;
+    (fleet, gateway)
+}
+
+async fn connect(gateway: &Gateway) -> TcpStream {
+    let address = gateway.url().replace("http://", "");
+    TcpStream::connect(address).await.unwrap()
+}
+
+/// What comes until the end, and how that was.
+async fn rest(stream: &mut TcpStream) -> (String, Result<usize, ErrorKind>) {
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let end = read.expect("it ends").map_err(|error| error.kind());
+    (String::from_utf8_lossy(&answer).into_owned(), end)
+}
+
+/// What comes until this.
+async fn until(stream: &mut TcpStream, what: &str) -> String {
+    let mut answer = String::new();
+    let read = async {
+        while !answer.contains(what) {
+            let mut piece = [0; 4096];
+            let count = stream.read(&mut piece).await.unwrap();
+            assert!(count > 0, "it ended: {answer}");
+            answer.push_str(&String::from_utf8_lossy(&piece[..count]));
+        }
+    };
+    let came = timeout(PATIENCE, read).await;
+    assert!(came.is_ok(), "{what:?} does not come");
+    answer
+}
+
+fn ask(version: &str, tokens: u32) -> String {
+    let mut question = question(Some("alpha"), tokens);
+    question["stream"] = true.into();
+    let body = question.to_string();
+    let length = body.len();
+    format!("POST {CHAT} {version}\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_read_is_refused_in_words() {
+    let (_fleet, gateway) = fleet(Server::faulty("alpha"), "2s").await;
+    let many = "x-flood: 1\r\n".repeat(101);
+    let large = format!("x-flood: {}\r\n", "a".repeat(1 << 20));
+    let heads = [
+        ("hello\r\n\r\n".to_owned(), "400", "invalid-http"),
+        (
+            "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0".into(),
+            "400",
+            "invalid-http",
+        ),
+        (
+            format!("GET /health HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"),
+            "431",
+            "head-too-large",
+        ),
+        (
+            format!("GET /health HTTP/1.1\r\nhost: localhost\r\n{large}\r\n"),
+            "431",
+            "head-too-large",
+        ),
+    ];
+    let good = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for (head, status, code) in heads {
+        // Alone, and behind a request that is answered.
+        for before in ["", good] {
+            let mut stream = connect(&gateway).await;
+            let whole = format!("{before}{head}");
+            stream.write_all(whole.as_bytes()).await.unwrap();
+            let mut text = until(&mut stream, code).await;
+            text.push_str(&rest(&mut stream).await.0);
+            assert_eq!(
+                text.starts_with("HTTP/1.1 200"),
+                !before.is_empty(),
+                "{text}"
+            );
+            let at = text.find("HTTP/1.1 4").unwrap();
+            let (head, body) = text[at..].split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(head.contains("x-request-id: "), "{head}");
+            assert!(
+                head.contains(&format!("content-length: {}", body.len())),
+                "{head}"
+            );
+            let told: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(told["error"]["code"], code, "{told}");
+            assert_eq!(told["error"]["type"], "invalid_request_error", "{told}");
+        }
+    }
+    chat_with(&gateway.url(), "alpha").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_good_end_for_an_old_client_either() {
+    let alpha = Server::faulty("alpha").fault("exit-mid-stream:code=3");
+    let (_fleet, gateway) = fleet(alpha, "10s").await;
+    let mut stream = connect(&gateway).await;
+    stream
+        .write_all(ask("HTTP/1.0", 50).as_bytes())
+        .await
+        .unwrap();
+    let (text, end) = rest(&mut stream).await;
+    assert_eq!(end, Err(ErrorKind::ConnectionReset), "{text}");
+    assert!(text.contains("upstream-broken"), "{text}");
+}
+
+#[tokio::test]
+async fn an_old_client_gets_a_whole_answer_and_a_good_end() {
+    let (_fleet, gateway) = fleet(Server::faulty("alpha"), "10s").await;
+    let mut stream = connect(&gateway).await;
+    stream
+        .write_all(ask("HTTP/1.0", 4).as_bytes())
+        .await
+        .unwrap();
+    let (text, end) = rest(&mut stream).await;
+    assert!(end.is_ok() && text.contains("[DONE]"), "{end:?} {text}");
+}
+
+#[tokio::test]
+async fn every_head_has_its_time_and_neither_answers_nor_silence_count() {
+    let alpha = Server::faulty("alpha").fault("token-time=200ms");
+    let (_fleet, gateway) = fleet(alpha, "1s").await;
+    let mut stream = connect(&gateway).await;
+    for _ in 0..2 {
+        // It is answered for longer than a head may take.
+        stream
+            .write_all(ask("HTTP/1.1", 10).as_bytes())
+            .await
+            .unwrap();
+        until(&mut stream, "[DONE]").await;
+        // So much silence is no head.
+        sleep(Duration::from_millis(1200)).await;
+    }
+    stream.write_all(b"POST /v1/chat").await.unwrap();
+    let begun = Instant::now();
+    let more = async {
+        loop {
+            sleep(Duration::from_millis(100)).await;
+            if stream.write_all(b"x").await.is_err() {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, more).await.expect("it is closed");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
