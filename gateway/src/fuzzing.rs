@@ -5,14 +5,16 @@
 
 use std::sync::LazyLock;
 
+use bytes::{Buf, Bytes};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use magid::config::{GatewayConfig, Key, KeyHash, Scope};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::access::{Access, Entry};
 use crate::body::{self, BodyError};
+use crate::proxy::http1::{self, Head};
 
 /// The only key there is.
 const KEY: &str = "magi_key";
@@ -96,6 +98,43 @@ pub fn request_body(data: &[u8]) {
         (Err(BodyError::InvalidJson { .. }), Ok(_)) => panic!("it is JSON"),
         (Err(_), Err(_)) => {}
     }
+}
+
+/// The answer of a server is the same however it comes. The first byte says in how small pieces.
+pub fn upstream_answer(data: &[u8]) {
+    let Some((&step, data)) = data.split_first() else {
+        return;
+    };
+    let at_once = answer(data, data.len());
+    let in_pieces = answer(data, usize::from(step) + 1);
+    assert_eq!(at_once, in_pieces);
+}
+
+/// The status, the headers and the body of an answer, and whether that is all of it. None: it is no HTTP.
+type Read = Option<(Option<StatusCode>, HeaderMap, Vec<u8>, bool)>;
+
+fn answer(data: &[u8], step: usize) -> Read {
+    let mut received = Bytes::new();
+    let mut head: Option<Head> = None;
+    let mut body = Vec::new();
+    for piece in data.chunks(step.max(1)) {
+        received = Bytes::from([&received, piece].concat());
+        if head.is_none()
+            && let Some((new, length)) = http1::head(&received, &Method::POST).ok()?
+        {
+            received.advance(length);
+            head = Some(new);
+        }
+        if let Some(head) = &mut head {
+            while let Some(piece) = head.body.take(&mut received).ok()? {
+                body.extend_from_slice(&piece);
+            }
+        }
+    }
+    Some(match head {
+        Some(mut head) => (Some(head.status), head.headers, body, head.body.close()),
+        None => (None, HeaderMap::new(), body, false),
+    })
 }
 
 /// The members of an object, duplicates and all.
@@ -218,12 +257,45 @@ mod tests {
         )
     }
 
+    fn answer() -> impl Strategy<Value = String> {
+        const PIECES: &[&str] = &[
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.0 204 \r\n",
+            "content-length: 3\r\n",
+            "transfer-encoding: chunked\r\n",
+            "connection: close, x\r\n",
+            "x: y\r\n",
+            "\r\n",
+            "3\r\nabc\r\n",
+            "2;a=b\r\nab",
+            "0\r\n",
+            "abc",
+            "\r",
+            "\n",
+            "f",
+        ];
+        const BEGINNINGS: &[&str] = &[
+            "\u{0}",
+            "\u{5}HTTP/1.1 200 OK\r\n",
+            "\u{0}HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        ];
+        let piece = prop::sample::select(PIECES);
+        let begin = prop::sample::select(BEGINNINGS);
+        (begin, prop::collection::vec(piece, 0..12))
+            .prop_map(|(begin, pieces)| format!("{begin}{}", pieces.concat()))
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..Default::default() })]
 
         #[test]
         fn a_body_is_read_as_others_read_it(body in body()) {
             super::request_body(body.as_bytes());
+        }
+
+        #[test]
+        fn an_answer_is_the_same_however_it_comes(answer in answer()) {
+            super::upstream_answer(answer.as_bytes());
         }
 
         #[test]

@@ -103,9 +103,9 @@ pub(crate) fn head(received: &Bytes, method: &Method) -> Result<Option<(Head, us
         &mut lines,
     );
     let length = match parsed.map_err(Malformed::Head)? {
-        Status::Complete(length) => length,
+        Status::Complete(length) if length <= MAX_HEAD => length,
         Status::Partial if received.len() < MAX_HEAD => return Ok(None),
-        Status::Partial => return Err(Malformed::HeadTooLarge),
+        Status::Complete(_) | Status::Partial => return Err(Malformed::HeadTooLarge),
     };
     let (Some(code), Some(minor)) = (response.code, response.version) else {
         return Err(Malformed::Head(httparse::Error::Status));
@@ -262,37 +262,53 @@ impl Rest {
 impl Chunk {
     /// How long that is which is no data, and what comes next. None: more has to come.
     fn line(self, received: &[u8]) -> Result<Option<(usize, Rest)>, Malformed> {
-        match self {
-            Self::Size => match received.first() {
-                None => Ok(None),
-                Some(first) if !first.is_ascii_hexdigit() => Err(Malformed::Chunk),
-                Some(_) => match httparse::parse_chunk_size(received) {
-                    Ok(Status::Complete((length, 0))) => {
-                        Ok(Some((length, Rest::Chunks(Self::Trailers))))
-                    }
-                    Ok(Status::Complete((length, size))) => {
-                        Ok(Some((length, Rest::Chunks(Self::Data(size)))))
-                    }
-                    Ok(Status::Partial) if received.len() < MAX_CHUNK_LINE => Ok(None),
-                    Ok(Status::Partial) | Err(httparse::InvalidChunkSize) => Err(Malformed::Chunk),
-                },
-            },
-            Self::DataEnd => match received {
-                [b'\r', b'\n', ..] => Ok(Some((2, Rest::Chunks(Self::Size)))),
-                [] | [b'\r'] => Ok(None),
-                _ => Err(Malformed::Chunk),
-            },
-            Self::Trailers => {
-                let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-                match httparse::parse_headers(received, &mut lines) {
-                    Ok(Status::Complete((length, _))) => Ok(Some((length, Rest::Length(0)))),
-                    Ok(Status::Partial) if received.len() < MAX_HEAD => Ok(None),
-                    Ok(Status::Partial) | Err(_) => Err(Malformed::Chunk),
-                }
-            }
-            Self::Data(_) => Ok(None),
+        let (parsed, longest) = match self {
+            Self::Size => (size_line(received)?, MAX_CHUNK_LINE),
+            Self::DataEnd => (data_end(received)?, 2),
+            Self::Trailers => (trailers(received)?, MAX_HEAD),
+            Self::Data(_) => return Ok(None),
+        };
+        match parsed {
+            Status::Complete((length, next)) if length <= longest => Ok(Some((length, next))),
+            Status::Partial if received.len() < longest => Ok(None),
+            Status::Complete(_) | Status::Partial => Err(Malformed::Chunk),
         }
     }
+}
+
+fn size_line(received: &[u8]) -> Result<Status<(usize, Rest)>, Malformed> {
+    // The parser takes no digit at all for zero.
+    if received
+        .first()
+        .is_some_and(|first| !first.is_ascii_hexdigit())
+    {
+        return Err(Malformed::Chunk);
+    }
+    let parsed = httparse::parse_chunk_size(received).map_err(|_| Malformed::Chunk)?;
+    Ok(match parsed {
+        Status::Complete((length, 0)) => Status::Complete((length, Rest::Chunks(Chunk::Trailers))),
+        Status::Complete((length, size)) => {
+            Status::Complete((length, Rest::Chunks(Chunk::Data(size))))
+        }
+        Status::Partial => Status::Partial,
+    })
+}
+
+fn data_end(received: &[u8]) -> Result<Status<(usize, Rest)>, Malformed> {
+    match received {
+        [b'\r', b'\n', ..] => Ok(Status::Complete((2, Rest::Chunks(Chunk::Size)))),
+        [] | [b'\r'] => Ok(Status::Partial),
+        [..] => Err(Malformed::Chunk),
+    }
+}
+
+fn trailers(received: &[u8]) -> Result<Status<(usize, Rest)>, Malformed> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let parsed = httparse::parse_headers(received, &mut lines).map_err(|_| Malformed::Chunk)?;
+    Ok(match parsed {
+        Status::Complete((length, _)) => Status::Complete((length, Rest::Length(0))),
+        Status::Partial => Status::Partial,
+    })
 }
 
 /// Cuts off at most `left` bytes. None: there is nothing.

@@ -13,7 +13,7 @@ mod answer;
 mod early;
 mod exchange;
 mod headers;
-mod http1;
+pub(crate) mod http1;
 mod pool;
 mod read;
 mod reply;
