@@ -1,43 +1,21 @@
-//! `cargo xtask package`: what people install.
-//!
-//! The programs are built, and what is made of them (completions) and of the history (the changelog) is
-//! put beside them; cargo-deb does the rest, as `daemon/Cargo.toml` tells it.
+//! `cargo xtask package deb`: cargo-deb does it, as `daemon/Cargo.toml` tells.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
+use anyhow::{Context, Result};
+use clap::Args;
 
+use super::{PROFILE, prepare, printed};
 use crate::cargo::{self, cargo, target, workspace};
 use crate::narrate::say;
 
 /// The version of cargo-deb that is installed where there is none.
 const CARGO_DEB: &str = "cargo-deb@3.8.0";
 
-/// The programs that people get.
-const PROGRAMS: [&str; 3] = ["magid", "magi-gateway", "magictl"];
-
-/// The profile of Cargo.toml that they are built with.
-const PROFILE: &str = "dist";
-
-/// Shells, and what each calls a file with completions.
-const COMPLETIONS: [(&str, &str); 3] = [
-    ("bash", "magictl"),
-    ("zsh", "_magictl"),
-    ("fish", "magictl.fish"),
-];
-
 /// What follows the version where nobody says it.
 const REVISION: &str = "1";
-
-/// What is made.
-#[derive(Subcommand)]
-pub(crate) enum Package {
-    /// Make a package for Debian and its kin of all three programs, and print its path
-    Deb(DebOptions),
-}
 
 /// How a .deb is made.
 #[derive(Args)]
@@ -59,50 +37,16 @@ impl Default for DebOptions {
     }
 }
 
-/// Makes it.
-pub(crate) fn run(package: &Package) -> Result<()> {
-    match package {
-        Package::Deb(options) => println!("{}", deb(options)?.display()),
-    }
-    Ok(())
-}
-
 /// Makes a package for Debian, and returns its path.
-pub(crate) fn deb(options: &DebOptions) -> Result<PathBuf> {
-    let built = target().join(PROFILE);
-    let programs = match &options.programs {
-        Some(folder) => folder,
-        None => {
-            cargo::run(&mut cargo(&["build", "--locked", "--profile", PROFILE]))?;
-            &built
-        }
-    };
-    // Not cargo's own folder: what is copied there would be taken for what it built.
+pub(crate) fn make(options: &DebOptions) -> Result<PathBuf> {
+    // Not cargo's own folder, where it would be taken for what cargo built.
     let stage = target().join("deb");
     let files = stage.join(PROFILE);
-    fs::create_dir_all(&files)?;
-    for name in PROGRAMS {
-        let from = programs.join(name);
-        fs::copy(&from, files.join(name))
-            .with_context(|| format!("cannot copy {}", from.display()))?;
-    }
-    completions(&files)?;
+    prepare(options.programs.as_deref(), None, &files)?;
     changelog(&files, &options.revision)?;
-    assemble(&stage, options)
-}
-
-/// Has the program print what completes its command line.
-fn completions(files: &Path) -> Result<()> {
-    let folder = files.join("completions");
-    fs::create_dir_all(&folder)?;
-    for (shell, name) in COMPLETIONS {
-        let mut magictl = Command::new(files.join("magictl"));
-        fs::write(
-            folder.join(name),
-            printed(magictl.args(["completions", shell]))?,
-        )?;
-    }
-    Ok(())
+    let package = assemble(&stage, options)?;
+    lint(&package)?;
+    Ok(package)
 }
 
 /// Writes what Debian wants to know of the package itself; what is new in magi is in CHANGELOG.md.
@@ -148,15 +92,17 @@ fn assemble(stage: &Path, options: &DebOptions) -> Result<PathBuf> {
     Ok(package.context("cargo-deb named no package")?.into())
 }
 
-/// What a command prints on stdout.
-fn printed(command: &mut Command) -> Result<Vec<u8>> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run {name}"))?;
-    if !output.status.success() {
-        bail!("{name} ended with {}", output.status);
+/// Has Debian's own judge look at it, where there is one.
+fn lint(package: &Path) -> Result<()> {
+    let mut lintian = Command::new("lintian");
+    lintian
+        .args(["--fail-on", "error", "--allow-root"])
+        .arg(package);
+    // What it says is narration: the path alone is the result.
+    lintian.stdout(Stdio::from(std::io::stderr()));
+    if Command::new("lintian").arg("--version").output().is_err() {
+        say("the package was not judged: there is no lintian");
+        return Ok(());
     }
-    Ok(output.stdout)
+    cargo::run(&mut lintian)
 }
