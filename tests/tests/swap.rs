@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 async fn fleet(define: impl Fn(Server) -> Server) -> Option<Fleet> {
     let program = llama_server()?;
     let mut fleet = Fleet::new();
-    fleet.set("memory.ram", "60MiB");
+    // One needs 40 MiB, and was seen to take more than half of this.
+    fleet.set("memory.ram", "45MiB");
     let servers = ["alpha", "beta"].map(|name| {
         let server = Server::real(name, &program).set("autostart", false);
         define(server.set("ctx_size", 8192).set("parallel", 2))

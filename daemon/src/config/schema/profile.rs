@@ -66,7 +66,7 @@ const COMMON: &[Key] = &[
         "It is stopped after so long without a request, and started by the next one; 0: never."),
     key("pin", Kind::Boolean, Toml("false"), "true", "Whether it is never stopped to make room for another. `idle_timeout` counts all the same."),
     key("swap_after", Kind::Time(false), Toml("\"10s\""), "\"30s\"",
-        "After so long without room for it, servers that are in use make some, and itself it serves for so long before it makes some while in use; 0: neither."),
+        "How long it waits before servers that are in use make room for it, and how long it serves before it does so for others; 0: neither."),
     key("max_in_flight", U32, Said("`parallel`"), "8", "How many requests the gateway gives it at a time; 0: any number.").counts("requests"),
     key("max_queue", Kind::Integer(0, 10_000), Toml("64"), "16", "How many further requests wait in the gateway; one more is refused.").counts("requests"),
     key("max_wait", Kind::Time(true), Toml("\"5m\""), "\"30s\"", "How long a request waits for the server to get ready and to be free."),
