@@ -163,8 +163,9 @@ impl Source {
         })
     }
 
-    /// Keeps `current` up to date for as long as it is polled. `current` holds what [`Self::load`] answered.
-    pub async fn follow(self, current: Current, hints: Hints) {
+    /// Keeps `current` up to date for as long as it is polled, and says so each time. `current` holds what
+    /// [`Self::load`] answered.
+    pub async fn follow(self, current: Current, hints: Hints, applied: impl Fn(&GatewayConfig)) {
         let folder = self.file.parent().unwrap_or(Path::new("/")).to_path_buf();
         let mut follower = Follower {
             listening: current.load().config.listen.clone(),
@@ -176,6 +177,7 @@ impl Source {
             // Made before the look, so that nothing is missed in between.
             let mut watch = hints.watch(&folder);
             follower.look().await;
+            applied(&follower.current.load().config);
             wait(&mut watch).await;
         }
     }
@@ -334,7 +336,7 @@ scopes = [\"inference\"]
     async fn an_edit_is_noticed() {
         let followed = follow("default = \"a\"\n");
         let source = Source::find(Some(&followed.file), Environment::default());
-        let following = source.follow(followed.current.clone(), Hints::start());
+        let following = source.follow(followed.current.clone(), Hints::start(), |_| {});
         let noticed = async {
             fs::write(&followed.file, "default = \"b\"\n").unwrap();
             while followed.current.load().config.default != "b" {

@@ -1,4 +1,5 @@
-//! The places at one server: so many requests at a time, first come first served.
+//! The places at one server: so many requests at a time, first come first served. Connections have such
+//! places too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ pub struct Queue {
     excess: Arc<AtomicU32>,
 }
 
-/// A place at a server. Dropped, it is the next one's.
+/// A place. Dropped, it is the next one's.
 #[derive(Debug)]
 pub struct Place {
     permit: Option<OwnedSemaphorePermit>,

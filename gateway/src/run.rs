@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -22,6 +23,7 @@ use crate::configuration::{ConfigurationError, Source};
 use crate::credential;
 use crate::gateway::Gateway;
 use crate::manage;
+use crate::queue::Queue;
 use crate::serve::{self, ListenError, Listener};
 
 /// How long requests may take to end after the gateway was told to.
@@ -91,7 +93,13 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let config = &settings.config;
     let listeners = listen(config)?;
     let addresses: Vec<_> = listeners.iter().map(Listener::url).collect();
-    let connections = serve::raise_descriptors().min(config.max_connections as usize);
+    let connections = Arc::new(Queue::new());
+    let descriptors = serve::raise_descriptors();
+    let limit = {
+        let connections = connections.clone();
+        move |config: &GatewayConfig| connections.set_limit(config.max_connections.min(descriptors))
+    };
+    limit(config);
     let (gateway, inbox) = Gateway::new(settings);
     let (desks, questions): (Vec<_>, Vec<_>) =
         (0..serve::threads()).map(|_| activity::desk()).unzip();
@@ -106,9 +114,9 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
         addresses: addresses.clone().into(),
         ending: ending.clone(),
     });
-    let threads = serve::start(&gateway, &own, questions, listeners, connections, &ending)?;
+    let threads = serve::start(&gateway, &own, questions, listeners, &connections, &ending)?;
     let hello = hello(addresses.clone());
-    let followed = tokio::spawn(source.follow(gateway.settings.clone(), Hints::start()));
+    let followed = tokio::spawn(source.follow(gateway.settings.clone(), Hints::start(), limit));
     let attach = Attach::new(gateway, inbox, arguments.socket, hello);
     let attached = tokio::spawn(attach.run());
     for address in &addresses {

@@ -172,3 +172,48 @@ async fn every_head_has_its_time_and_neither_answers_nor_silence_count() {
     assert!(begun.elapsed() >= Duration::from_secs(1));
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
+
+/// Asks over a connection. False: nobody answers for a while.
+async fn is_answered(stream: &mut TcpStream, patience: Duration) -> bool {
+    let question = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(question).await.unwrap();
+    let answered = timeout(patience, stream.read(&mut [0; 4096])).await;
+    answered.is_ok_and(|count| count.is_ok_and(|count| count > 0))
+}
+
+#[tokio::test]
+async fn an_edit_of_max_connections_is_applied_at_once() {
+    const MOMENT: Duration = Duration::from_millis(500);
+    let mut fleet = Fleet::new();
+    fleet.save(&[Server::faulty("alpha")]);
+    fleet.start().await;
+    let mut gateway = Gateway::new(&fleet, 0);
+    gateway.set("max_connections", 2);
+    gateway.spawn();
+    gateway.listening().await;
+    let mut first = connect(&gateway).await;
+    let mut second = connect(&gateway).await;
+    assert!(is_answered(&mut first, PATIENCE).await);
+    assert!(is_answered(&mut second, PATIENCE).await);
+    let mut third = connect(&gateway).await;
+    assert!(
+        !is_answered(&mut third, MOMENT).await,
+        "there are two places"
+    );
+    gateway.set("max_connections", 3);
+    // Its question waits in the socket.
+    until(&mut third, "HTTP/1.1 200").await;
+
+    gateway.set("max_connections", 1);
+    // It takes a moment until the file is read, and all who are there may stay.
+    sleep(Duration::from_secs(2)).await;
+    assert!(is_answered(&mut first, PATIENCE).await);
+    let mut fourth = connect(&gateway).await;
+    drop((first, second));
+    assert!(
+        !is_answered(&mut fourth, MOMENT).await,
+        "there is one place"
+    );
+    drop(third);
+    until(&mut fourth, "HTTP/1.1 200").await;
+}

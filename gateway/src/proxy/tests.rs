@@ -154,7 +154,7 @@ impl Bench {
             &own,
             vec![questions],
             vec![listener],
-            100,
+            &Arc::default(),
             &ending,
         )
         .unwrap();

@@ -33,7 +33,7 @@ pub(super) enum Stream {
 pub(super) async fn serve(worker: Rc<Worker>, client: Client, ending: CancellationToken) {
     let Client {
         stream,
-        permit: _permit,
+        place: _place,
         count: _count,
     } = client;
     let served = match stream {

@@ -10,7 +10,7 @@ const OTHERS: u64 = 128;
 
 /// Asks for as many descriptors as there may be, and tells how many connections that is enough for: one
 /// to the client and one to the server each.
-pub fn raise_descriptors() -> usize {
+pub fn raise_descriptors() -> u32 {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(u64::MAX);
     let raised = Rlimit {
@@ -23,5 +23,5 @@ pub fn raise_descriptors() -> usize {
     };
     let descriptors = limit.current.unwrap_or(u64::MAX);
     let connections = (descriptors.saturating_sub(OTHERS) / 2).clamp(1, MAX_CONNECTIONS);
-    usize::try_from(connections).unwrap_or(usize::MAX)
+    u32::try_from(connections).unwrap_or(u32::MAX)
 }

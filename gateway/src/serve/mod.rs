@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ pub(crate) use worker::Worker;
 
 use crate::activity::Questions;
 use crate::gateway::Gateway;
+use crate::queue::{Place, Queue};
 use connection::Stream;
 
 /// More threads than this do not serve more: llama-server has the work.
@@ -46,7 +47,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 struct Client {
     stream: Stream,
     /// One of the connections that there may be.
-    permit: OwnedSemaphorePermit,
+    place: Place,
     /// Counted at the thread.
     count: Count,
 }
@@ -88,7 +89,8 @@ pub fn threads() -> usize {
 }
 
 /// Starts a thread for each of `questions`, and the task that gives them work until `ending` is cancelled. After that they
-/// end when their last requests have. `own` answers what is not for a server.
+/// end when their last requests have. `places` are those of
+/// connections, `own` answers what is not for a server.
 ///
 /// # Errors
 ///
@@ -98,7 +100,7 @@ pub fn start(
     own: &Router,
     questions: Vec<Questions>,
     listeners: Vec<Listener>,
-    max_connections: usize,
+    places: &Arc<Queue>,
     ending: &CancellationToken,
 ) -> io::Result<Threads> {
     let mut desks = Vec::new();
@@ -117,8 +119,7 @@ pub fn start(
             drop(running);
         })?;
     }
-    let places = Arc::new(Semaphore::new(max_connections));
-    let ending = ending.clone();
+    let (places, ending) = (places.clone(), ending.clone());
     tokio::spawn(async move {
         let mut acceptors = JoinSet::new();
         for listener in listeners {
@@ -131,10 +132,9 @@ pub fn start(
     Ok(Threads { ended })
 }
 
-async fn accept(listener: Listener, desks: Vec<Desk>, places: Arc<Semaphore>) {
+async fn accept(listener: Listener, desks: Vec<Desk>, places: Arc<Queue>) {
     loop {
-        let permit = places.clone().acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
+        let place = places.enter().await;
         let stream = match listener.accept().await {
             Ok(stream) => stream,
             Err(error) => {
@@ -150,7 +150,7 @@ async fn accept(listener: Listener, desks: Vec<Desk>, places: Arc<Semaphore>) {
         desk.connections.fetch_add(1, Ordering::Relaxed);
         let client = Client {
             stream,
-            permit,
+            place,
             count: Count(desk.connections.clone()),
         };
         if desk.clients.send(client).await.is_err() {
