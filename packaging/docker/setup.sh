@@ -9,6 +9,8 @@
 # Exit status: 0 ready, 1 something is missing or failed.
 set -eu
 cd "$(dirname "$0")/../.."
+# The user of the container has to read the configuration.
+umask 022
 
 here=packaging/docker
 dev=false
@@ -34,13 +36,10 @@ fail() {
 # The value of a variable in .env.
 setting() { sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1; }
 
-# Writes a variable into .env.
+# Writes a variable into .env, which has a key in it.
 put() {
-    grep -v "^$1=" .env > .env.new || true
-    echo "$1=$2" >> .env.new
-    # cat keeps the mode of .env, which has a key in it.
-    cat .env.new > .env
-    rm .env.new
+    others=$(grep -v "^$1=" .env || true)
+    printf '%s\n%s=%s\n' "$others" "$1" "$2" > .env
 }
 
 check_docker() {
@@ -104,8 +103,8 @@ write_env() {
     fi
     [ ! -f docker-compose.override.yml ] || files=$files:docker-compose.override.yml
     put COMPOSE_FILE "$files"
-    cpus=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 4)
-    # docker refuses more processors than there are.
+    # docker refuses more processors than it has.
+    cpus=$(docker info --format '{{.NCPU}}')
     [ "$cpus" -ge 4 ] || [ -n "$(setting MAGI_CPUS)" ] || put MAGI_CPUS "$cpus"
 }
 

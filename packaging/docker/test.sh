@@ -57,6 +57,7 @@ check() {
     if output=$("$@" 2>&1); then pass "$what"; else fail "$what" "$output"; fi
 }
 
+command -v curl >/dev/null || { echo "error    there is no curl" >&2; exit 1; }
 export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 if docker compose version >/dev/null 2>&1; then
     compose='docker compose'
@@ -100,8 +101,10 @@ need "magi is healthy" healthy
 
 # The answer to a request with the key, which is not in argv, where everybody could read it.
 get() {
-    printf 'header = "Authorization: Bearer %s"\n' "$key" |
-        curl -sS --fail-with-body --max-time 60 -K - "$@"
+    answer=$(printf 'header = "Authorization: Bearer %s"\n' "$key" |
+        curl -sS --max-time 60 -w '\n%{http_code}' -K - "$@") || return
+    echo "$answer" | sed '$d'
+    [ "$(echo "$answer" | tail -n 1)" = 200 ]
 }
 status_of() { curl -s -o /dev/null -w '%{http_code}' --max-time 10 "$@"; }
 

@@ -109,6 +109,22 @@ fn every_panel_is_its_own_and_of_the_chosen_gateways() {
     }
 }
 
+#[test]
+fn the_page_tells_of_every_alert_and_of_what_is_recorded() {
+    let (rules, page) = (
+        read("prometheus/magi.rules.yml"),
+        read("../docs/monitoring.md"),
+    );
+    let of = |line: &str, what: &str| line.trim_start().strip_prefix(what).map(str::to_owned);
+    let named = rules
+        .lines()
+        .filter_map(|l| of(l, "- alert: ").or_else(|| of(l, "- record: ")));
+    let untold: Vec<_> = named
+        .filter(|name| !page.contains(&format!("`{name}`")))
+        .collect();
+    assert!(untold.is_empty(), "{untold:?}");
+}
+
 /// Runs promtool, which says what is wrong.
 fn promtool(arguments: &[&str], input: &str) {
     let mut promtool = Command::new("promtool")

@@ -69,6 +69,8 @@ fn begin_reload(reload: &ReloadHandle) {
 fn log(signal: &Origin) {
     let name = signal_hook::low_level::signal_name(signal.signal).unwrap_or("a signal");
     match &signal.process {
+        // In a container: whoever sent it has no number in here.
+        Some(sender) if sender.pid == 0 => tracing::info!("{name} from outside of this container"),
         Some(sender) => tracing::info!("{name} from pid {} (uid {})", sender.pid, sender.uid),
         None => tracing::info!("{name}"),
     }
