@@ -15,7 +15,7 @@ use super::{Conclusion, Decision, Target, Verdict, lookup, rules_of};
 use crate::config::{DaemonConfig, OnFailure};
 use crate::generations::{self, Activation, Cause};
 use crate::name::ServerName;
-use crate::plan::{Definition, Difference, StepAction, compare};
+use crate::plan::{Definition, Difference, Step, StepAction, compare};
 use crate::registry::RegistryConfig;
 use crate::supervisor::events::{Happening, Kind};
 use crate::supervisor::fleet::{self, AskError, Mode, Pending, Stops, Veto};
@@ -236,6 +236,7 @@ impl Reloader {
             let message = format!("configuration applied, {profile}: {summary}");
             let event = Happening::of_daemon(Kind::ConfigApplied, "applied", message);
             self.events.record(event);
+            change.verdict.steps.iter().for_each(log);
         }
         self.record(change, summary).await;
     }
@@ -279,6 +280,17 @@ pub(super) fn registry_config(daemon: &DaemonConfig) -> RegistryConfig {
         scan_paths: daemon.scan_paths.clone(),
         file: daemon.registry.clone(),
         tiers: daemon.tiers,
+    }
+}
+
+/// Has the journal say what became of a server and why, whoever had the files read: `ctx_size: 4096 -> 8192`.
+fn log(step: &Step) {
+    let reasons = step.reasons.join(", ");
+    match step.action {
+        StepAction::Keep | StepAction::Start => {}
+        StepAction::Define | StepAction::Live | StepAction::Replace | StepAction::Stop => {
+            tracing::info!(server = %step.server, "{}: {reasons}", step.server);
+        }
     }
 }
 
