@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use magi_proto::v1::{Server as Shown, ServerState};
-use magi_tests::harness::{Call, Chat, Fleet, Gateway, Server, chat_with, llama_server};
+use magi_tests::harness::{Call, Chat, DEADLINE, Fleet, Gateway, Server, chat_with, llama_server};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Two real servers, started by requests only, of which the memory holds one.
 async fn fleet(define: impl Fn(Server) -> Server) -> Option<Fleet> {
@@ -111,6 +113,37 @@ async fn who_is_swapped_out_finishes_its_answer_and_answers_what_waits_after_the
         .filter(|event| event.from() == ServerState::Starting)
         .filter_map(|event| event.server.as_deref());
     assert_eq!(loads.collect::<Vec<_>>(), ["alpha", "beta", "alpha"]);
+}
+
+#[tokio::test]
+async fn who_is_in_use_is_not_swapped_out_for_clients_that_have_gone() {
+    let Some(mut fleet) = fleet(|server| server.set("swap_after", "1s")).await else {
+        return;
+    };
+    let gateway = Gateway::start(&fleet).await;
+    let url = gateway.url();
+    let ends = Arc::new(AtomicBool::new(false));
+    // More than are answered at a time, so that it is never idle in between.
+    let clients = ["alpha"; 6].map(|model| uses(url.clone(), model, &ends));
+    fleet.ready("alpha").await;
+    let beta = tokio::spawn(async move { chat_with(&url, "beta").await });
+    let waits = |beta: &Shown| beta.reason == "waiting-for-memory";
+    fleet.wait_for("beta", "waits for memory", waits).await;
+    beta.abort();
+    let explained = || async {
+        let told = fleet.magictl(&["explain", "beta"]).await;
+        told.expect_code(0).stdout.clone()
+    };
+    let began = Instant::now();
+    while !explained().await.contains("and nobody waits") {
+        assert!(began.elapsed() < DEADLINE);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(fleet.ready("alpha").await.incarnation, Some(1));
+    ends.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@
 //!   ready may not have answered yet what it was started for: if it is its turn, that is waited for.
 //! * **Lowest priority** first, of those the one that was **idle for longest**. The priority of who asks does
 //!   not matter: an idle server keeps nobody waiting.
-//! * Who is **in use** is stopped only where that is not enough, only for one of the same or a higher
-//!   priority, and only when two times are over: who asks has waited for its `swap_after`, and whoever is to
+//! * Who is **in use** is stopped only where that is not enough, only for one that somebody waits for, of the
+//!   same or a higher priority, and only when two times are over: who asks has waited for its `swap_after`, and whoever is to
 //!   go has served for his own. So those that do not fit beside each other take turns, and not by the
 //!   request. Of those with the same priority that have waited for so long, the one that has waited for
 //!   longest comes first.
@@ -90,8 +90,10 @@ pub struct Want {
     pub beside: BTreeSet<ServerName>,
     /// Those of a higher one make room only while they are idle.
     pub priority: i32,
-    /// How long somebody has been asking for it.
+    /// How long ago it was asked for.
     pub waited: Duration,
+    /// Whether whoever asked for it still waits. If not, those that are in use are left alone.
+    pub is_awaited: bool,
     /// How long it waits before those that are in use make room. None: they never do.
     pub swap_after: Option<Duration>,
 }
@@ -116,7 +118,7 @@ impl Holder {
         if !self.is_in_use() || self.priority > want.priority {
             return None;
         }
-        let waits = want.swap_after?.saturating_sub(want.waited);
+        let waits = want.patience()?.saturating_sub(want.waited);
         let serves = self.swap_after?.saturating_sub(self.served);
         Some(waits.max(serves))
     }
@@ -125,9 +127,14 @@ impl Holder {
 impl Want {
     /// For how long it has waited, if that is long enough.
     fn overdue(&self) -> Option<Duration> {
-        self.swap_after
+        self.patience()
             .filter(|patience| self.waited >= *patience)
             .map(|_| self.waited)
+    }
+
+    /// How long it waits before those that are in use make room for it. None: they never do, or not for now.
+    fn patience(&self) -> Option<Duration> {
+        self.swap_after.filter(|_| self.is_awaited)
     }
 }
 

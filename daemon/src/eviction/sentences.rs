@@ -21,6 +21,9 @@ pub fn making<'a>(
 pub fn patience(want: &Want) -> String {
     let waited = short(want.waited);
     match want.swap_after {
+        Some(_) if !want.is_awaited => {
+            format!("it was asked for {waited} ago, and nobody waits: none that is in use goes")
+        }
         Some(patience) => format!("it has waited for {waited}; its swap_after is {patience:?}"),
         None => {
             format!("it has waited for {waited}; its swap_after is 0: none that is in use goes")

@@ -64,6 +64,7 @@ fn room_for(ledger: Ledger, needs: u64, holders: &[(Account, Holder)]) -> Room {
 fn waited(seconds: u64) -> Want {
     Want {
         waited: Duration::from_secs(seconds),
+        is_awaited: true,
         swap_after: Some(PATIENCE),
         ..Want::default()
     }
@@ -152,6 +153,27 @@ fn who_waits_without_a_limit_has_nobody_stopped_who_is_in_use() {
     let holders = [holder("busy", 0, BUSY)].into();
     let decided = decide(&ledger, &[(account("wanted"), want)].into(), &holders);
     assert!(matches!(decided[0].1, Room::Nobody { .. }), "{decided:?}");
+}
+
+#[test]
+fn who_is_in_use_stays_if_nobody_waits_for_the_other_any_more() {
+    let mut ledger = ledger(4, &[("busy", 4)]);
+    ledger.request(account("wanted"), ram(4), 0);
+    let want = Want {
+        is_awaited: false,
+        ..waited(600)
+    };
+    let holders = [holder("busy", 0, BUSY)].into();
+    let decided = decide(
+        &ledger,
+        &[(account("wanted"), want.clone())].into(),
+        &holders,
+    );
+    assert!(matches!(decided[0].1, Room::Nobody { .. }), "{decided:?}");
+    assert_eq!(
+        patience(&want),
+        "it was asked for 10m 0s ago, and nobody waits: none that is in use goes"
+    );
 }
 
 #[test]
@@ -374,7 +396,7 @@ struct World {
 fn worlds() -> impl Strategy<Value = World> {
     let held = (demands(), -1..2_i32, standings(), times());
     let held = proptest::collection::vec(held, 0..7);
-    let asked = (demands(), -1..2_i32, any::<bool>(), times());
+    let asked = (demands(), -1..2_i32, 0..4_u8, times());
     let asked = proptest::collection::vec(asked, 1..4);
     let budget = (0..24_u64, 0..16_u64, 0..6_u32);
     (held, asked, budget).prop_map(|(held, asked, (bytes, device, max_loaded))| {
@@ -395,10 +417,10 @@ fn worlds() -> impl Strategy<Value = World> {
             holders.insert(account, holder);
         }
         let mut wants = BTreeMap::new();
-        for (number, (needs, priority, makes_room, times)) in asked.into_iter().enumerate() {
+        for (number, (needs, priority, asks, times)) in asked.into_iter().enumerate() {
             let account = account(&format!("w{number}"));
             ledger.request(account.clone(), needs, priority);
-            if makes_room {
+            if asks > 0 {
                 let (waited, swap_after) = times;
                 let beside = BTreeSet::new();
                 wants.insert(
@@ -407,6 +429,7 @@ fn worlds() -> impl Strategy<Value = World> {
                         beside,
                         priority,
                         waited,
+                        is_awaited: asks > 1,
                         swap_after,
                     },
                 );
@@ -456,6 +479,7 @@ impl World {
         let in_use = matches!(holder.standing, Standing::Busy { .. } | Standing::InUse);
         in_use
             && holder.priority <= want.priority
+            && want.is_awaited
             && is_over(want.waited, want.swap_after)
             && is_over(holder.served, holder.swap_after)
     }

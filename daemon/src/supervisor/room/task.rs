@@ -163,8 +163,15 @@ impl Task {
             beside: wanted.want.beside.clone(),
             priority: definition.as_ref().map_or(0, |is| is.priority),
             waited: wanted.want.since.elapsed(),
+            is_awaited: self.is_awaited(wanted),
             swap_after: definition.and_then(|is| is.traffic.swap_after),
         }
+    }
+
+    /// Whether anybody waits for a server: requests at a gateway, or an operator, who named it.
+    fn is_awaited(&self, wanted: &Wanted) -> bool {
+        let is_named = wanted.want.beside.contains(&wanted.server);
+        is_named || self.context.gateways.use_of(&wanted.server).waiting > 0
     }
 
     fn holders(&self, ledger: &Ledger) -> Holders {
