@@ -1,7 +1,7 @@
 //! A dockerd of the tests' own.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -44,10 +44,10 @@ impl Dockerd {
             say("another test has the docker of the tests: waiting for it");
             lock.lock()?;
         }
+        let pid_file = folder.join("pid");
+        end_left(&pid_file)?;
         let network = Network::make()?;
         say(&format!("starting dockerd in {}", folder.display()));
-        let pid_file = folder.join("pid");
-        let _ = fs::remove_file(&pid_file);
         let log = File::create(folder.join("log"))?;
         let child = network
             .inside("dockerd")
@@ -121,6 +121,26 @@ impl Dockerd {
             .env("DOCKER_HOST", socket)
             .env_remove("DOCKER_CONTEXT");
     }
+}
+
+/// Ends the one that a test left which was killed.
+fn end_left(pid_file: &Path) -> Result<()> {
+    let Ok(pid) = fs::read_to_string(pid_file) else {
+        return Ok(());
+    };
+    let name = Path::new("/proc").join(pid.trim()).join("comm");
+    let is_there = || fs::read_to_string(&name).is_ok_and(|name| name.trim_end() == "dockerd");
+    if is_there() {
+        kill(Pid::from_raw(pid.trim().parse()?), Signal::SIGTERM)?;
+    }
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        if !is_there() {
+            let _ = fs::remove_file(pid_file);
+            return Ok(());
+        }
+        sleep(PAUSE);
+    }
+    bail!("the dockerd that an earlier test left does not end: pid {pid}")
 }
 
 impl Drop for Dockerd {
