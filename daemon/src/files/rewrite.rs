@@ -17,6 +17,9 @@ const LINKS: usize = 40;
 /// The mode of a file that was not there.
 const FRESH: u32 = 0o640;
 
+/// In the mode of a file: its group may write it.
+const GROUP_WRITES: u32 = 0o020;
+
 /// Why a file still has its old text.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
@@ -60,8 +63,8 @@ pub struct Rewrite {
 }
 
 /// Replaces the text of the file at `path`: after a crash at any point it has the old text or the new. A
-/// symlink stays one and what it points to is replaced; owner and mode stay. A file that is not there
-/// is made, with mode 0640. Blocks.
+/// symlink stays one and what it points to is replaced; mode and owner stay, of a file that its group may
+/// write at least the group. A file that is not there is made, with mode 0640. Blocks.
 ///
 /// # Errors
 ///
@@ -165,12 +168,18 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
+/// Who is not root may give no file away. Where the group may write, it is enough that the group stays:
+/// so it is with the profiles that root makes for it.
 fn keep_owner(fresh: &File, former: &fs::Metadata) -> io::Result<()> {
     let ours = fresh.metadata()?;
     if (ours.uid(), ours.gid()) == (former.uid(), former.gid()) {
         return Ok(());
     }
-    fchown(fresh, Some(former.uid()), Some(former.gid()))
+    let given = fchown(fresh, Some(former.uid()), Some(former.gid()));
+    if given.is_err() && former.mode() & GROUP_WRITES != 0 {
+        return fchown(fresh, None, Some(former.gid()));
+    }
+    given
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod fleet;
 
 use std::env;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -45,6 +45,10 @@ const RIGHTS: [&str; 13] = [
     "--network=none",
     "--detach",
 ];
+
+/// Starts systemd. It mounts the credentials of services, and in a container leaves it to others that such
+/// mounts are seen by all.
+const INIT: &str = "mount --make-rshared / && exec /sbin/init";
 
 /// Where the package lies in a container.
 pub const PACKAGE_INSIDE: &str = "/srv/magi.deb";
@@ -90,13 +94,29 @@ impl Container {
                 "/usr/local/bin/llama-server",
             ))
             .arg(told(IMAGE))
-            .arg("/sbin/init");
+            .args(["sh", "-c", INIT]);
         let container = Self { name };
         ran(command, "").expect_code(0);
-        container.wait("systemd is up", |container| {
-            container.try_run("systemctl is-system-running").stdout == "running\n"
-        });
+        container.wait_up();
         container
+    }
+
+    /// Ends every process in it, and boots it again.
+    #[track_caller]
+    pub fn reboot(&self) {
+        let mut command = Command::new("docker");
+        // systemd would go on at a SIGTERM, which is docker's first try.
+        command.args(["restart", "--time=0", &self.name]);
+        ran(command, "").expect_code(0);
+        self.wait_up();
+    }
+
+    #[track_caller]
+    fn wait_up(&self) {
+        self.wait("systemd is up", |container| {
+            let state = container.try_run("systemctl is-system-running");
+            state.stdout == "running\n"
+        });
     }
 
     /// Runs a script as root, to its end, however that is.
@@ -118,7 +138,7 @@ impl Container {
 
     /// Copies what is in a folder of this machine into one of the container.
     #[track_caller]
-    pub fn copy(&self, folder: &std::path::Path, inside: &str) {
+    pub fn copy(&self, folder: &Path, inside: &str) {
         let mut command = Command::new("docker");
         command
             .arg("cp")

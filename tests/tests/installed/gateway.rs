@@ -52,3 +52,33 @@ fn the_gateway_administers_only_if_magid_toml_says_so() {
     assert_eq!(status, "200", "{body}");
     assert_eq!(container.server("beta")["state"], "stopped");
 }
+
+#[test]
+fn a_key_comes_from_the_credentials_of_systemd() {
+    let container = Container::serving();
+    let key = "sk-magi-of-the-credentials-of-systemd";
+    container.run("mkdir -m 700 -p /etc/credstore");
+    container.write("/etc/credstore/MAGI_API_KEY", key);
+    container.run("systemctl start magi-gateway");
+    assert_eq!(container.http("GET", "/v1/models").0, "401");
+    let with_key = format!("--oauth2-bearer {key} --fail http://127.0.0.1:8000/v1/models");
+    let models = container.run(&format!("curl --silent {with_key}"));
+    assert!(models.contains("alpha"), "{models}");
+}
+
+#[test]
+fn a_gateway_that_is_killed_comes_back_and_touches_nothing() {
+    let container = Container::serving();
+    container.run("systemctl start magi-gateway");
+    let pid = container.pid("alpha");
+    container.run(&format!(
+        "kill -9 {}",
+        container.unit("magi-gateway", "MainPID")
+    ));
+    container.wait("the gateway serves again", |container| {
+        let health = "curl --silent --fail http://127.0.0.1:8000/health";
+        container.try_run(health).code == Some(0)
+    });
+    assert!(container.ask("alpha").contains("alpha"));
+    assert_eq!(container.pid("alpha"), pid);
+}

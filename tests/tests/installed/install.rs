@@ -71,12 +71,19 @@ fn a_removal_stops_all_and_keeps_the_configuration() {
 #[test]
 fn a_purge_leaves_what_is_the_users_and_nothing_else() {
     let container = Container::serving();
-    container.run("systemctl enable --now magi-gateway");
+    container.run("systemctl enable --now magid magi-gateway");
+    container.run("cp /models/alpha.gguf /var/lib/magi/models/ && magictl profiles create mine");
     container.run("DEBIAN_FRONTEND=noninteractive apt-get purge -y magi");
     assert_eq!(container.run("pgrep -c 'magi|llama' || true"), "0\n");
     container.run("ls /models/alpha.gguf /models/beta.gguf /models/gamma.gguf");
-    container.run("test ! -e /var/lib/magi && test ! -e /var/log/magi && test ! -e /run/magi");
-    container.run("test ! -e /etc/magi/magid.toml && test ! -e /etc/magi/gateway.toml");
+    let left = container.run(
+        "find /etc/magi /var/lib/magi /var/log/magi /var/cache/magi /run/magi -type f 2>/dev/null \
+         | sort",
+    );
+    assert_eq!(
+        left,
+        "/etc/magi/profiles/mine.toml\n/var/lib/magi/models/alpha.gguf\n"
+    );
     let links = container.run("find /etc/systemd -name 'magi*'");
     assert_eq!(links, "");
 }

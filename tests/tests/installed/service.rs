@@ -95,3 +95,41 @@ fn a_magid_that_hangs_is_replaced_by_the_watchdog() {
     assert!(journal.contains("Watchdog timeout"), "{journal}");
     assert_eq!(container.run("pgrep -c llama-server"), "2\n");
 }
+
+#[test]
+fn what_is_enabled_is_there_again_after_a_boot() {
+    let container = Container::serving();
+    container.run("systemctl enable --now magid magi-gateway && magictl stop beta");
+    container.reboot();
+    container.wait("the fleet is as it was", |container| {
+        let ran = container.try_run("magictl status alpha");
+        ran.code == Some(0) && container.server("beta")["state"] == "stopped"
+    });
+    assert!(container.ask("alpha").contains("alpha"));
+    assert_eq!(container.unit("magid", "NRestarts"), "0");
+    assert_eq!(container.unit("magi-gateway", "NRestarts"), "0");
+}
+
+#[test]
+fn members_of_the_group_command_magid_and_others_do_not() {
+    let container = Container::serving();
+    container.run("useradd me && useradd other && usermod --append --groups magi me");
+    container.run("runuser -u me -- magictl restart alpha");
+    let denied = container.try_run("runuser -u other -- magictl status");
+    assert_eq!(denied.code, Some(77), "{denied:#?}");
+    assert!(denied.stderr.contains("usermod"), "{denied:#?}");
+}
+
+#[test]
+fn magid_writes_profiles_in_its_sandbox() {
+    let container = Container::serving();
+    container.run("magictl profiles create other && magictl profiles list | grep other");
+    container.serve(&["alpha"], "");
+    container.run("magictl reload");
+    container.run("magictl rollback 1");
+    container.wait_ready(2);
+    container.run("grep beta /etc/magi/profiles/development.toml");
+    container.run("magictl profiles delete other");
+    let checked = container.try_run("magictl check --live");
+    assert_eq!(checked.code, Some(0), "{checked:#?}");
+}

@@ -48,7 +48,12 @@ fn an_upgrade_starts_nothing_that_did_not_run() {
     assert_eq!(container.unit("magi-gateway", "ActiveState"), "inactive");
     assert_ne!(container.unit("magi-gateway", "UnitFileState"), "enabled");
 
-    container.run("systemctl stop magid && dpkg -i /srv/magi.deb");
+    container.run("systemctl start magi-gateway && systemctl stop magid");
+    container.install(PACKAGE_INSIDE);
+    assert_eq!(container.unit("magi-gateway", "ActiveState"), "active");
     assert_eq!(container.unit("magid", "ActiveState"), "inactive");
+
+    container.run("systemctl stop magi-gateway");
+    container.install(NEWER);
     assert_eq!(container.run("pgrep -c 'magi|llama' || true"), "0\n");
 }
