@@ -217,3 +217,23 @@ async fn an_edit_of_max_connections_is_applied_at_once() {
     drop(third);
     until(&mut fourth, "HTTP/1.1 200").await;
 }
+
+#[tokio::test]
+async fn a_connection_is_closed_when_it_was_not_used_for_long_enough() {
+    let (_fleet, mut gateway) = fleet(Server::faulty("alpha"), "10s").await;
+    let keep_alive = Duration::from_secs(1);
+    gateway.set("keep_alive", "1s");
+    gateway.kill().await;
+    gateway.spawn();
+    gateway.listening().await;
+    let mut stream = connect(&gateway).await;
+    let begun = Instant::now();
+    while begun.elapsed() < keep_alive * 2 {
+        let request = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        until(&mut stream, "\r\n\r\n").await;
+        sleep(keep_alive / 4).await;
+    }
+    let (_, end) = rest(&mut stream).await;
+    assert!(end.is_ok());
+}

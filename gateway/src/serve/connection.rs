@@ -11,12 +11,12 @@ use std::task::Poll;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{Talk, Wire};
+use super::wire::{Phase, Talk, Wire};
 use super::{Client, Worker};
 use crate::proxy;
 
@@ -81,16 +81,15 @@ where
         let answering = proxy::answer(worker, peer.clone(), request);
         async move { Ok::<_, Infallible>(talk.answer(answering.await, version)) }
     });
+    // hyper's own limit makes a timer for each request, and counts the time between two as part of a head.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(keep_alive)
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(wire), service);
     let mut connection = pin!(connection);
     let mut ended = pin!(ending.cancelled());
     let mut is_ending = false;
-    // hyper's own limit counts the time between two requests as well.
-    let mut head_is_due = pin!(sleep(head_timeout));
+    let mut due = pin!(sleep(head_timeout));
     let mut is_timed = true;
     poll_fn(|cx| {
         if !is_ending && ended.as_mut().poll(cx).is_ready() {
@@ -101,12 +100,18 @@ where
             return Poll::Ready(served);
         }
         // A head that came in one piece is over by now, and needs no timer.
-        let is_begun = talk.is_head_begun();
-        if is_begun && !is_timed {
-            head_is_due.as_mut().reset(Instant::now() + head_timeout);
+        if let Some(phase) = talk.take_phase() {
+            let limit = match phase {
+                Phase::Head => Some(head_timeout),
+                Phase::Idle => Some(keep_alive),
+                Phase::Answer => None,
+            };
+            if let Some(limit) = limit {
+                due.as_mut().reset(Instant::now() + limit);
+            }
+            is_timed = limit.is_some();
         }
-        is_timed = is_begun;
-        match is_timed && head_is_due.as_mut().poll(cx).is_ready() {
+        match is_timed && due.as_mut().poll(cx).is_ready() {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }

@@ -28,12 +28,25 @@ const DISCARD: usize = 4 << 20;
 /// hyper's own answers are shorter, in bytes.
 const LONGEST_BARE: usize = 256;
 
+/// What is waited for on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The rest of a head, or the first one.
+    Head,
+    /// A request.
+    Idle,
+    /// An answer.
+    Answer,
+}
+
 /// How far the talk on a connection is.
 pub(super) struct Talk {
     /// Bytes of a head came, and the head is not whole. True at first: that one is waited for.
     is_head_begun: Cell<bool>,
     /// Requests whose answers have not been handed over to their ends.
     answering: Cell<u32>,
+    /// Something of this has changed since that was last asked.
+    has_moved: Cell<bool>,
     /// An answer broke off whose client takes the end of the connection for its end.
     is_misleading: Cell<bool>,
 }
@@ -63,19 +76,26 @@ impl Talk {
         Rc::new(Self {
             is_head_begun: Cell::new(true),
             answering: Cell::new(0),
+            has_moved: Cell::new(false),
             is_misleading: Cell::new(false),
         })
     }
 
-    /// Whether there is a part of a head that is not whole.
-    pub(super) fn is_head_begun(&self) -> bool {
-        self.is_head_begun.get()
+    /// What is waited for, if that is another thing than when this was last asked, or the same anew.
+    pub(super) fn take_phase(&self) -> Option<Phase> {
+        let phase = match (self.is_head_begun.get(), self.answering.get()) {
+            (true, _) => Phase::Head,
+            (false, 0) => Phase::Idle,
+            (false, _) => Phase::Answer,
+        };
+        self.has_moved.take().then_some(phase)
     }
 
     /// A request has come, whose head is whole.
     pub(super) fn request(&self) {
         self.is_head_begun.set(false);
         self.answering.set(self.answering.get() + 1);
+        self.has_moved.set(true);
     }
 
     /// Its answer.
@@ -160,8 +180,9 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Wire<S> {
         let wire = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut wire.stream).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before && wire.talk.answering.get() == 0 {
-            wire.talk.is_head_begun.set(true);
+        let has_come = buffer.filled().len() > before;
+        if has_come && wire.talk.answering.get() == 0 && !wire.talk.is_head_begun.replace(true) {
+            wire.talk.has_moved.set(true);
         }
         Poll::Ready(Ok(()))
     }
@@ -249,6 +270,7 @@ impl<B> Drop for Answered<B> {
     fn drop(&mut self) {
         let answering = self.talk.answering.get();
         self.talk.answering.set(answering.saturating_sub(1));
+        self.talk.has_moved.set(true);
     }
 }
 
