@@ -45,7 +45,8 @@ pub(super) struct Talk {
     is_head_begun: Cell<bool>,
     /// Requests whose answers have not been handed over to their ends.
     answering: Cell<u32>,
-    /// Something of this has changed since that was last asked.
+    /// Something of this has changed since that was last asked, or something was written: who takes an
+    /// answer slowly is not idle.
     has_moved: Cell<bool>,
     /// An answer broke off whose client takes the end of the connection for its end.
     is_misleading: Cell<bool>,
@@ -197,7 +198,11 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
         let wire = self.get_mut();
         match ready!(wire.poll_told(cx, bytes))? {
             true => Poll::Ready(Ok(bytes.len())),
-            false => Pin::new(&mut wire.stream).poll_write(cx, bytes),
+            false => {
+                let written = ready!(Pin::new(&mut wire.stream).poll_write(cx, bytes));
+                wire.talk.has_moved.set(true);
+                Poll::Ready(written)
+            }
         }
     }
 
@@ -210,7 +215,11 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
         match pieces {
             // hyper's own answers are in one piece.
             [bytes] => Pin::new(wire).poll_write(cx, bytes),
-            pieces => Pin::new(&mut wire.stream).poll_write_vectored(cx, pieces),
+            pieces => {
+                let written = ready!(Pin::new(&mut wire.stream).poll_write_vectored(cx, pieces));
+                wire.talk.has_moved.set(true);
+                Poll::Ready(written)
+            }
         }
     }
 
