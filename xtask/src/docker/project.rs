@@ -216,9 +216,13 @@ impl<'a> Project<'a> {
         }
     }
 
-    /// Removes the containers and volumes.
+    /// Removes everything but images in use: this docker is nobody else's. Also what a test left that was
+    /// killed, whose .env is gone.
     pub(super) fn clear(&self) {
-        let _ = self.tried("docker compose down --volumes");
+        let _ = self.tried(
+            "docker ps -aq | xargs -r docker rm -f -v; docker volume prune -f; docker network prune -f; \
+             docker image prune -f",
+        );
     }
 }
 
