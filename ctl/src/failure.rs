@@ -74,6 +74,9 @@ pub(crate) enum Failure {
         /// The names that exist.
         known: Vec<String>,
     },
+    /// No server has that name, and no request that ended has that id.
+    #[error("no such request: {0} (magid keeps the last ones that ended)")]
+    NoSuchRequest(String),
     /// What is done without magid did not work.
     #[error(transparent)]
     Alone(#[from] DaemonError),
@@ -213,7 +216,7 @@ impl Failure {
             Self::Keys(error) => error.exit_status(),
             Self::Alone(DaemonError::Configuration(_)) => ExitStatus::InvalidConfiguration,
             Self::Alone(_) => ExitStatus::Failed,
-            Self::NoSuchServer { .. } => ExitStatus::NoSuchThing,
+            Self::NoSuchServer { .. } | Self::NoSuchRequest(_) => ExitStatus::NoSuchThing,
             Self::EndlessDocument | Self::NothingToAsk => ExitStatus::Usage,
             Self::Late => ExitStatus::Busy,
         }
@@ -240,6 +243,7 @@ impl Failure {
             | Self::Input { .. }
             | Self::Output(_)
             | Self::NoSuchServer { .. }
+            | Self::NoSuchRequest(_)
             | Self::StreamEnded
             | Self::Keys(_)
             | Self::Alone(_)
@@ -257,6 +261,7 @@ impl Failure {
             Self::Runtime(_)
             | Self::Connect(_)
             | Self::NoSuchServer { .. }
+            | Self::NoSuchRequest(_)
             | Self::Keys(_)
             | Self::Alone(_)
             | Self::StreamEnded

@@ -35,7 +35,8 @@ pub struct Gateway {
     /// Set when magid has told of its servers for the first time.
     pub(crate) told: SetOnce<()>,
     begun: Instant,
-    /// Something has begun or ended at a server, and none had before since attach last looked.
+    /// Something has begun or ended at a server, and none had before since attach last looked; or a request
+    /// ended that went to none.
     pub activity: Notify,
     /// gateway.toml.
     pub settings: Current,

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use hyper::Method;
-use magi_tests::harness::{Call, Fleet, Gateway, Resources, Server, chat_with, question};
+use magi_tests::harness::{Answer, Call, Fleet, Gateway, Resources, Server, chat_with, question};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -187,6 +187,54 @@ async fn anthropics_clients_are_refused_in_their_own_words() {
             .unwrap()
             .contains("alpha")
     );
+}
+
+/// What is told of the request that was answered so, once it has ended.
+async fn told(gateway: &Gateway, answer: &Answer) -> Value {
+    let path = format!("/api/requests/{}", answer.header("x-request-id"));
+    let telling = async {
+        loop {
+            let told = Call::get(&path).answer(&gateway.url()).await.unwrap();
+            if told.status == 200 {
+                return told.json()["finished"].clone();
+            }
+            assert_eq!(told.expect(404).json()["reason"], "no-such-request");
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let told = timeout(Duration::from_secs(20), telling).await;
+    told.expect("it is told of")
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_told_of_by_its_id() {
+    let (fleet, gateway) = fleet(&[]).await;
+    let call = Call::text(CHAT, "{model: alpha}");
+    let refused = call.answer(&gateway.url()).await.unwrap().expect(400);
+    let finished = told(&gateway, &refused).await;
+    for (member, value) in [
+        ("path", json!(CHAT)),
+        ("status", json!(400)),
+        ("outcome", json!("refused")),
+        ("reason", json!("invalid-json")),
+        ("model", Value::Null),
+        ("server", Value::Null),
+    ] {
+        assert_eq!(finished[member], value, "{finished}");
+    }
+    let id = refused.header("x-request-id");
+    let shown = fleet.magictl(&["requests", id]).await;
+    let line = shown.stdout.lines().last().unwrap_or_default();
+    assert!(line.contains(" 400 "), "{line}");
+    assert!(
+        line.ends_with(&format!("refused: invalid-json  {CHAT}")),
+        "{line}"
+    );
+    let one = fleet.magictl(&["requests", id, "-o", "json"]).await;
+    let one: Value = serde_json::from_str(&one.stdout).unwrap();
+    assert_eq!(one["requests"], json!([finished]));
+    let nothing = fleet.magictl(&["requests", "0123456789abcdef"]).await;
+    nothing.expect_code(4);
 }
 
 /// Sends bytes, and gives what is answered until the end.

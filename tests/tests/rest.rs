@@ -435,6 +435,9 @@ async fn a_request_is_seen_while_it_is_answered_and_can_be_cancelled() {
         (&json!("alpha"), &json!("answering"))
     );
     let path = format!("/api/requests/{}", active["id"].as_str().unwrap());
+    let one = get(&gateway, &path).await.expect(200).json();
+    assert_eq!(one["active"]["server"], "alpha");
+    assert_eq!(one["finished"], Value::Null);
     delete(&gateway, &path).await.expect(200);
     let (text, end) = chat.to_its_end().await;
     assert!(end.is_err() || text.contains("cancelled"), "{text}");

@@ -1,4 +1,4 @@
-//! `magictl requests [-f] [SERVER]`.
+//! `magictl requests [-f] [SERVER|ID]`.
 
 use clap::Args;
 use jiff::tz::TimeZone;
@@ -15,9 +15,9 @@ use crate::view::{FinishedRequest, Requests, Server};
 /// Which requests.
 #[derive(Debug, Args)]
 pub(crate) struct RequestsArgs {
-    /// Name or alias of the server that they went to [default: all]
-    #[arg(value_name = "SERVER")]
-    server: Option<String>,
+    /// Name or alias of the server that they went to, or the id of one that ended [default: all]
+    #[arg(value_name = "SERVER|ID")]
+    which: Option<String>,
     /// Go on with each request that ends
     #[arg(short, long)]
     follow: bool,
@@ -32,9 +32,14 @@ pub(crate) async fn run(
     if args.follow {
         refuse_endless_document(output.format)?;
     }
-    let names: Vec<_> = args.server.into_iter().collect();
+    let names: Vec<_> = args.which.into_iter().collect();
     // A name that does not exist is a mistake, and an alias stands for the server.
-    let servers = status::fetch(client, &names).await?.servers;
+    let servers = match status::fetch(client, &names).await {
+        Err(Failure::NoSuchServer { name, .. }) if is_id(&name) && !args.follow => {
+            return one(client, name, output).await;
+        }
+        fetched => fetched?.servers,
+    };
     let request = WatchRequestsRequest {
         follow: args.follow,
         server: match names.is_empty() {
@@ -72,6 +77,30 @@ pub(crate) async fn run(
         servers.iter().for_each(tell_activity);
     }
     Ok(ExitStatus::Done)
+}
+
+/// Whether it looks like the id of a request, as gateways write them.
+fn is_id(name: &str) -> bool {
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Prints one request that ended.
+async fn one(client: &Client, id: String, output: Output) -> Result<ExitStatus, Failure> {
+    let all = WatchRequestsRequest {
+        follow: false,
+        server: String::new(),
+    };
+    let mut stream = client.gateways().watch_requests(all).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        let mut requests = message.requests.into_iter();
+        if let Some(request) = requests.find(|request| request.id == id) {
+            let mut printer = Printer::new(output);
+            printer.print(vec![FinishedRequest::from(request)])?;
+            printer.finish()?;
+            return Ok(ExitStatus::Done);
+        }
+    }
+    Err(Failure::NoSuchRequest(id))
 }
 
 struct Printer {

@@ -26,7 +26,7 @@ mod workers;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::{delete, get, post, put};
+use axum::routing::{get, post, put};
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request};
@@ -59,7 +59,10 @@ pub fn router(context: Context) -> Router {
         .route("/api/models/servers/{name}/logs", get(logs::tail))
         .route("/api/events", get(events::watch))
         .route("/api/requests", get(requests::list))
-        .route("/api/requests/{id}", delete(requests::cancel))
+        .route(
+            "/api/requests/{id}",
+            get(requests::get).delete(requests::cancel),
+        )
         .route("/api/models/registry", get(models::registry))
         .route("/api/models/rescan", post(models::rescan))
         .route("/api/models/tiers/{tier}", get(models::of_tier))

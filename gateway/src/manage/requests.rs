@@ -54,6 +54,15 @@ pub(super) struct ActiveRequest {
     phase: &'static str,
 }
 
+/// One request: one of the two.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OneRequest {
+    /// If it is under way at this gateway.
+    active: Option<ActiveRequest>,
+    /// If it has ended, at any.
+    finished: Option<FinishedRequest>,
+}
+
 /// The request that is cancelled.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Cancelled {
@@ -84,6 +93,35 @@ pub(super) async fn list(
     }))
 }
 
+/// A request that is under way at this gateway, or one of the last that ended at any.
+#[utoipa::path(
+    get, path = "/api/requests/{id}", tag = "activity",
+    params(("id" = String, Path, description = "As in the reply's `x-request-id`")),
+    responses((status = 200, body = OneRequest), (status = 404, body = ProblemDetails))
+)]
+pub(super) async fn get(State(context): State<Context>, Name(id): Name) -> Answer<OneRequest> {
+    let active = activity::list(&context.workers).await.into_iter();
+    let active = active.map(ActiveRequest::from).find(|one| one.id == id);
+    // In this order, so that one that ends meanwhile is not missed.
+    let finished = match active {
+        Some(_) => None,
+        None => {
+            let mut finished = finished(&context, String::new()).await?.into_iter();
+            finished.find(|one| one.id == id)
+        }
+    };
+    if active.is_none() && finished.is_none() {
+        return Err(no_such_request(
+            "no request of this id is under way at this gateway, or one of the last that ended",
+        ));
+    }
+    Ok(axum::Json(OneRequest { active, finished }))
+}
+
+fn no_such_request(detail: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no-such-request", detail)
+}
+
 /// Cancels a request that is under way: it leaves its queue, or its server stops answering.
 #[utoipa::path(
     delete, path = "/api/requests/{id}", tag = "activity",
@@ -94,11 +132,8 @@ pub(super) async fn cancel(State(context): State<Context>, Name(id): Name) -> An
     if activity::cancel(&context.workers, &id).await {
         return Ok(axum::Json(Cancelled { cancelled: id }));
     }
-    let detail = "no request of this id is under way at this gateway";
-    Err(Problem::new(
-        StatusCode::NOT_FOUND,
-        "no-such-request",
-        detail,
+    Err(no_such_request(
+        "no request of this id is under way at this gateway",
     ))
 }
 

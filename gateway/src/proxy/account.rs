@@ -247,6 +247,10 @@ impl Drop for Account {
         self.touch();
         let gateway = self.gateway.clone();
         gateway.finished(|| self.finished(took, tokens));
+        if self.server.is_none() {
+            // No server's traffic says that there is something to tell.
+            gateway.activity.notify_one();
+        }
     }
 }
 
