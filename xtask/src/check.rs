@@ -24,6 +24,9 @@ pub(crate) fn run() -> Result<()> {
         "-D",
         "warnings",
     ]))?;
+    // No part of `--all-targets`, since `cargo test` leaves it out.
+    let apart = ["clippy", "-p", "magi-tests", "--test", "installed"];
+    cargo::run(cargo(&apart).args(["--", "-D", "warnings"]))?;
     cargo::run(
         cargo(&[
             "doc",
