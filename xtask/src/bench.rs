@@ -83,8 +83,8 @@ model that takes no time, and answers with one token.
 
 /// What stands below them.
 const GATEWAY_NOTES: &str = "
-The gateway reads a whole body before it forwards it, since the model may be named at its end, and looks at each byte of
-it. nginx does neither.
+Both read a whole body before they forward it. The gateway looks at each byte of it, too, since the model may be named at
+its end.
 ";
 
 /// Builds what is released, and measures it.

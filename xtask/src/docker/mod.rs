@@ -4,7 +4,7 @@
 //!   docker of the machine, and the ports that containers publish are free.
 //! * [`image`] makes the Debian that Dockerfiles begin with, from packages.
 //! * [`project`] is the repository as a user has it.
-//! * [`test`] is `cargo xtask test docker`.
+//! * [`mod@test`] is `cargo xtask test docker`.
 
 mod daemon;
 mod image;

@@ -1,6 +1,6 @@
 //! `cargo xtask package`: what people install.
 //!
-//! The programs are built, and the completions that they print are put beside them; [`deb`] and [`tarball`]
+//! The programs are built, and the completions that they print are put beside them; [`mod@deb`] and [`mod@tarball`]
 //! make something of it.
 
 mod deb;
