@@ -80,6 +80,7 @@ fn run_here(options: &Options) -> Result<()> {
     // Documentation comes last, so that cargo's own verdict ends the output.
     test(&["--doc"])?;
     say("left out: the package under a real systemd, which `cargo xtask test systemd` tests");
+    say("left out: the image and its compose file, which `cargo xtask test docker` tests");
     if count > 0 && std::env::var("CI").is_ok_and(|value| value == "true") {
         bail!("nothing may be skipped with CI=true, but {count} tests were");
     }
