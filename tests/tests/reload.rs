@@ -21,27 +21,43 @@ fn pids(servers: &Servers) -> Vec<Option<u32>> {
     servers.values().map(|server| server.pid).collect()
 }
 
+const NO_MODEL: &str = "cannot find the model of server alpha";
+
+/// A fleet whose models are where it does not look for them.
+fn without_models() -> Fleet {
+    let mut fleet = Fleet::new();
+    let elsewhere = fleet.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    fleet.set("models.scan_paths", vec![elsewhere.to_str().unwrap()]);
+    fleet
+}
+
 fn profile(fleet: &Fleet) -> String {
     std::fs::read_to_string(fleet.profile_path()).unwrap()
 }
 
 #[tokio::test]
 async fn servers_may_come_together_with_the_folder_of_their_models() {
-    let mut fleet = Fleet::new();
-    let elsewhere = fleet.path("elsewhere");
-    std::fs::create_dir(&elsewhere).unwrap();
-    fleet.set("models.scan_paths", vec![elsewhere.to_str().unwrap()]);
+    let mut fleet = without_models();
     fleet.save(&[]);
     fleet.start().await;
+    // From its first answer on magid has read its files: what is saved now is an edit.
+    assert!(fleet.status().await.servers.is_empty());
     fleet.save(&servers(&["alpha"]));
     let refused = fleet.magictl(&["reload"]).await;
-    assert!(
-        refused.stderr.contains("cannot find the model"),
-        "{refused:?}"
-    );
+    assert!(refused.stderr.contains(NO_MODEL), "{refused:?}");
     let models = fleet.path("models");
     fleet.set("models.scan_paths", vec![models.to_str().unwrap()]);
     fleet.ready("alpha").await;
+}
+
+#[tokio::test]
+async fn a_reload_tells_again_of_the_model_that_was_missing_at_the_start() {
+    let mut fleet = without_models();
+    fleet.save(&servers(&["alpha"]));
+    fleet.start().await;
+    let unchanged = fleet.magictl(&["reload"]).await.expect_code(0);
+    assert!(unchanged.stderr.contains(NO_MODEL), "{unchanged:?}");
 }
 
 #[tokio::test]

@@ -234,6 +234,9 @@ impl Reloader {
             verdict.errors = missing;
             return Ok(self.refuse(read, verdict, attempt));
         }
+        // A server that magid started without its model is told of as often as somebody asks.
+        let still_missing = read.missing_models(&read.models_that_are_missing());
+        verdict.warnings.extend(still_missing);
         verdict.steps = plan.steps;
         if attempt.origin == Origin::DryRun {
             return Ok(verdict);
