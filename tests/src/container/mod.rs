@@ -29,7 +29,7 @@ pub const LABEL: &str = "magi.test=systemd";
 
 /// What systemd needs to be pid 1. Not `--privileged`: that asks for every capability, and machines in
 /// machines lack some.
-const RIGHTS: [&str; 13] = [
+pub const RIGHTS: [&str; 12] = [
     "--cap-drop=SYS_RESOURCE",
     "--cap-add=SYS_ADMIN",
     "--cap-add=SYS_PTRACE",
@@ -43,7 +43,6 @@ const RIGHTS: [&str; 13] = [
     "--env=container=docker",
     // Loopback is all there is.
     "--network=none",
-    "--detach",
 ];
 
 /// Starts systemd. It mounts the credentials of services, and in a container leaves it to others that such
@@ -86,7 +85,7 @@ impl Container {
             |host: PathBuf, inside: &str| format!("--volume={}:{inside}:ro", host.display());
         let mut command = Command::new("docker");
         command
-            .args(["run", "--label", LABEL, "--name", &name])
+            .args(["run", "--detach", "--label", LABEL, "--name", &name])
             .args(RIGHTS)
             .arg(mount(told(PACKAGE), PACKAGE_INSIDE))
             .arg(mount(

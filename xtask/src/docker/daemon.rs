@@ -8,11 +8,25 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
+use super::abilities::{self, Unable};
 use super::network::Network;
-use super::{PATH, cache, ensure_needs};
+use super::{PATH, cache};
+use crate::debian;
 use crate::narrate::say;
+
+/// Programs that it takes, and the Debian packages that bring them.
+const NEEDS: [(&str, &str); 5] = [
+    ("dockerd", "docker.io"),
+    ("debootstrap", "debootstrap"),
+    ("ip", "iproute2"),
+    ("iptables", "iptables"),
+    ("awk", "mawk"),
+];
+
+/// Where its sockets and its lock are: there is one at a time on a machine, and paths of sockets are short.
+const RUN: &str = "/run/magi-test-docker";
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Dockerd {
     child: Child,
-    folder: PathBuf,
+    log: PathBuf,
     network: Network,
     /// Held while it runs.
     _lock: File,
@@ -34,41 +48,38 @@ impl Dockerd {
     ///
     /// # Errors
     ///
-    /// Something is missing, another one runs, or it does not get up; its last lines are told.
+    /// This is not root, something cannot be installed, or the machine is [`Unable`] to run containers.
     pub(crate) fn start() -> Result<Self> {
-        ensure_needs()?;
+        if !Uid::effective().is_root() {
+            bail!("a docker of one's own takes root: run this with sudo");
+        }
+        debian::provide(&NEEDS)?;
+        let lock = lock()?;
+        end_left(&run("pid"))?;
+        abilities::ensure()?;
         let folder = cache()?;
         fs::create_dir_all(&folder)?;
-        let lock = File::create(folder.join("lock"))?;
-        if lock.try_lock().is_err() {
-            say("another test has the docker of the tests: waiting for it");
-            lock.lock()?;
-        }
-        let pid_file = folder.join("pid");
-        end_left(&pid_file)?;
         let network = Network::make()?;
         say(&format!("starting dockerd in {}", folder.display()));
-        let log = File::create(folder.join("log"))?;
+        let log = folder.join("log");
+        let output = File::create(&log)?;
         let child = network
             .inside("dockerd")
             .arg("--data-root")
             .arg(folder.join("data"))
             .arg("--exec-root")
-            .arg(folder.join("exec"))
+            .arg(run("exec"))
             .arg("--pidfile")
-            .arg(pid_file)
-            .args([
-                "--host",
-                &format!("unix://{}", folder.join("sock").display()),
-            ])
+            .arg(run("pid"))
+            .args(["--host", &host()])
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(output.try_clone()?)
+            .stderr(output)
             .spawn()
             .context("cannot run dockerd")?;
         let mut daemon = Self {
             child,
-            folder,
+            log,
             network,
             _lock: lock,
         };
@@ -92,17 +103,18 @@ impl Dockerd {
             }
             sleep(PAUSE);
         }
-        let log = fs::read_to_string(self.folder.join("log"))?;
+        let log = fs::read_to_string(&self.log)?;
         let lines: Vec<_> = log.lines().collect();
-        let last = lines[lines.len().saturating_sub(5)..].join("\n");
-        bail!("dockerd does not get up:\n{last}")
+        let why = lines[lines.len().saturating_sub(5)..].join("\n");
+        let what = "a dockerd, which does not get up";
+        Err(Unable { what, why }.into())
     }
 
     /// `docker` with these arguments.
     pub(crate) fn docker(&self, args: &[&str]) -> Command {
         let mut docker = Command::new("docker");
         docker.args(args).env("PATH", PATH);
-        self.told(&mut docker);
+        self.tell(&mut docker);
         docker
     }
 
@@ -111,16 +123,36 @@ impl Dockerd {
     pub(crate) fn beside(&self, program: &str) -> Command {
         let mut command = self.network.inside(program);
         command.env_clear().env("PATH", PATH);
-        self.told(&mut command);
+        self.tell(&mut command);
         command
     }
 
-    fn told(&self, command: &mut Command) {
-        let socket = format!("unix://{}", self.folder.join("sock").display());
+    /// Tells a program where it is.
+    pub(crate) fn tell(&self, command: &mut Command) {
         command
-            .env("DOCKER_HOST", socket)
+            .env("DOCKER_HOST", host())
             .env_remove("DOCKER_CONTEXT");
     }
+}
+
+/// A place of its own.
+fn run(name: &str) -> PathBuf {
+    Path::new(RUN).join(name)
+}
+
+fn host() -> String {
+    format!("unix://{}", run("sock").display())
+}
+
+/// Waits until no other test has one.
+fn lock() -> Result<File> {
+    fs::create_dir_all(RUN).with_context(|| format!("cannot make {RUN}"))?;
+    let lock = File::create(run("lock"))?;
+    if lock.try_lock().is_err() {
+        say("another test has the docker of the tests: waiting for it");
+        lock.lock()?;
+    }
+    Ok(lock)
 }
 
 /// Ends the one that a test left which was killed.

@@ -48,7 +48,7 @@ fn archive(name: &str) -> Result<PathBuf> {
     ));
     let work = tempfile::tempdir_in(&folder)?;
     let root = work.path().join("root");
-    debian::install(
+    debian::bootstrap(
         &root,
         "",
         &debian::mirror(),

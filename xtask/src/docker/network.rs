@@ -1,5 +1,6 @@
 //! A network of the test's own, with a way to the mirror of Debian packages.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -14,9 +15,15 @@ const OTHER_END: &str = "magidk1";
 const GATEWAY: &str = "10.99.8.1";
 const ADDRESS: &str = "10.99.8.2";
 
+/// Whether this machine passes packets on.
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
 /// A network namespace, which goes with this.
 #[derive(Debug)]
-pub(super) struct Network;
+pub(super) struct Network {
+    /// What [`FORWARDING`] was.
+    forwarding: String,
+}
 
 impl Network {
     /// Makes it anew.
@@ -25,7 +32,9 @@ impl Network {
     ///
     /// The system refuses.
     pub(super) fn make() -> Result<Self> {
-        let network = Self;
+        let network = Self {
+            forwarding: fs::read_to_string(FORWARDING)?,
+        };
         network.remove();
         let ip = |line: &str| run("ip", line);
         ip(&format!("netns add {NAME}"))?;
@@ -38,7 +47,7 @@ impl Network {
         ip(&format!("-n {NAME} addr add {ADDRESS}/30 dev {OTHER_END}"))?;
         ip(&format!("-n {NAME} link set {OTHER_END} up"))?;
         ip(&format!("-n {NAME} route add default via {GATEWAY}"))?;
-        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+        fs::write(FORWARDING, "1")?;
         for rule in rules() {
             run("iptables", &rule.replace("ACTION", "-I"))?;
         }
@@ -73,6 +82,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         self.remove();
+        let _ = fs::write(FORWARDING, &self.forwarding);
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::project::Project;
 use super::{Dockerd, image, since};
 use crate::cargo::{self, target};
+use crate::debian;
 use crate::llama_server;
 use crate::narrate::say;
 
@@ -23,11 +24,19 @@ const LONGEST_STOP: Duration = Duration::from_secs(90);
 const LARGEST_IMAGE: u64 = 1_000_000_000;
 const MOST_MEMORY: u64 = 1 << 30;
 
+/// Programs that people have beside docker, and the Debian packages that bring them.
+const NEEDS: [(&str, &str); 3] = [
+    ("docker-compose", "docker-compose"),
+    ("curl", "curl"),
+    ("shellcheck", "shellcheck"),
+];
+
 /// Runs it all.
 pub(crate) fn run() -> Result<()> {
+    let dockerd = Dockerd::start()?;
+    debian::provide(&NEEDS)?;
     let llama_server = llama_server::find_or_build()?.canonicalize()?;
     let programs = programs()?;
-    let dockerd = Dockerd::start()?;
     image::ensure(&dockerd, "debian:bookworm-slim")?;
     let folder = llama_server.parent().context("it is in a folder")?;
     let project = Project::make(&dockerd, &programs, folder)?;

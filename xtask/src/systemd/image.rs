@@ -2,15 +2,15 @@
 //! registry of images may be in reach.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Result;
 use sha2::{Digest, Sha256};
 
-use super::docker::Docker;
 use crate::cargo;
 use crate::debian::{self, SUITE};
+use crate::docker::Dockerd;
 use crate::narrate::say;
 
 /// What is in it beside what every Debian has: systemd, what tests look with, and the libraries of a
@@ -41,39 +41,20 @@ impl Recipe {
         })
     }
 
-    /// Whether it was made before.
-    pub(super) fn is_kept(&self, folder: &Path) -> bool {
-        self.archive(folder).exists()
-    }
-
     /// Makes the image known to Docker, making it first if it is not kept in `folder`, and gives its name.
-    pub(super) fn import(&self, folder: &Path, docker: &Docker) -> Result<String> {
+    pub(super) fn import(&self, folder: &Path, dockerd: &Dockerd) -> Result<String> {
         let name = format!("magi-systemd:{}", self.digest);
-        let archive = self.archive(folder);
+        let archive = folder.join(format!("image-{}.tar", self.digest));
         if !archive.exists() {
             self.make(folder, &archive)?;
         }
-        let known = docker
-            .command()
-            .args(["image", "inspect", &name])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()?;
-        if !known.success() {
-            let mut import = docker.command();
-            cargo::run(
-                import
-                    .arg("import")
-                    .arg(&archive)
-                    .arg(&name)
-                    .stdout(Stdio::null()),
-            )?;
+        let mut known = dockerd.docker(&["image", "inspect", &name]);
+        let known = known.stdout(Stdio::null()).stderr(Stdio::null());
+        if !known.status()?.success() {
+            let mut import = dockerd.docker(&["import"]);
+            cargo::run(import.arg(&archive).arg(&name).stdout(Stdio::null()))?;
         }
         Ok(name)
-    }
-
-    fn archive(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("image-{}.tar", self.digest))
     }
 
     fn make(&self, folder: &Path, archive: &Path) -> Result<()> {
@@ -84,7 +65,7 @@ impl Recipe {
         ));
         let work = tempfile::tempdir_in(folder)?;
         let (root, log) = (work.path().join("root"), folder.join("debootstrap.log"));
-        debian::install(&root, PACKAGES, &self.mirror, &log)?;
+        debian::bootstrap(&root, PACKAGES, &self.mirror, &log)?;
         slim(&root)?;
         let part = work.path().join("image.tar");
         debian::pack(&root, &part)?;

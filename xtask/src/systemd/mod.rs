@@ -2,23 +2,21 @@
 //!
 //! What is slow is kept in the home folder: the image, by what it is made of, and Docker's own data.
 
-mod docker;
 mod image;
-mod needs;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use magi_tests::container::{IMAGE, PACKAGE};
+use magi_tests::container::{IMAGE, LABEL, PACKAGE, RIGHTS};
 use magi_tests::harness::cache;
 
 use crate::cargo::{self, cargo};
+use crate::docker::{Dockerd, allowed};
 use crate::llama_server;
-use crate::narrate::say;
 use crate::package::{self, DebOptions};
-use docker::Docker;
 
 /// What to test.
 #[derive(Args)]
@@ -36,25 +34,36 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .context("cannot tell where to keep the image: set HOME or XDG_CACHE_HOME")?
         .join("systemd");
     fs::create_dir_all(&folder)?;
-    let lock = File::create(folder.join("lock"))?;
-    if lock.try_lock().is_err() {
-        say("another process runs these tests: waiting for it");
-        lock.lock()?;
-    }
-    let recipe = image::Recipe::of_this_machine()?;
-    needs::ensure(recipe.is_kept(&folder))?;
+    let dockerd = Dockerd::start()?;
+    remove_leftovers(&dockerd)?;
+    let image = image::Recipe::of_this_machine()?.import(&folder, &dockerd)?;
+    let mut container = dockerd.docker(&["run", "--rm"]);
+    container.args(RIGHTS).args([&image, "true"]);
+    allowed("what systemd needs", &mut container)?;
     let llama_server = llama_server::find_or_build()?;
     let package = package(options.package.as_deref())?;
-    let docker = Docker::find_or_start(&folder)?;
-    docker.remove_leftovers()?;
-    let image = recipe.import(&folder, &docker)?;
     let mut test = cargo(&["test", "-p", "magi-tests", "--test", "installed", "--"]);
     test.args(&options.filter)
         .env(IMAGE, image)
         .env(PACKAGE, package)
         .env("LLAMA_SERVER_PATH", llama_server);
-    docker.tell(&mut test);
+    dockerd.tell(&mut test);
     cargo::run(&mut test)
+}
+
+/// Removes the containers of a run that was killed.
+fn remove_leftovers(dockerd: &Dockerd) -> Result<()> {
+    let filter = format!("label={LABEL}");
+    let listed = dockerd
+        .docker(&["ps", "--all", "--quiet", "--filter", &filter])
+        .output()?;
+    let ids = String::from_utf8_lossy(&listed.stdout);
+    let ids: Vec<_> = ids.split_whitespace().collect();
+    if !ids.is_empty() {
+        let mut remove = dockerd.docker(&["rm", "--force", "--volumes"]);
+        remove.args(ids).stdout(Stdio::null()).status()?;
+    }
+    Ok(())
 }
 
 /// The package that was named, else one of what is here.
