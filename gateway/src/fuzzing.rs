@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::access::{Access, Entry};
 use crate::body::{self, BodyError};
-use crate::proxy::http1::{self, Head};
+use crate::http1::answer::{self, Head};
+use crate::http1::request;
 
 /// The only key there is.
 const KEY: &str = "magi_key";
@@ -105,22 +106,64 @@ pub fn upstream_answer(data: &[u8]) {
     let Some((&step, data)) = data.split_first() else {
         return;
     };
-    let at_once = answer(data, data.len());
-    let in_pieces = answer(data, usize::from(step) + 1);
+    let at_once = read_answer(data, data.len());
+    let in_pieces = read_answer(data, usize::from(step) + 1);
     assert_eq!(at_once, in_pieces);
+}
+
+/// A request of a client is the same however it comes. The first byte says in how small pieces.
+pub fn client_request(data: &[u8]) {
+    let Some((&step, data)) = data.split_first() else {
+        return;
+    };
+    let at_once = read_request(data, data.len());
+    let in_pieces = read_request(data, usize::from(step) + 1);
+    assert_eq!(at_once, in_pieces);
+}
+
+/// The method, the address, the headers and the body of a request, and whether that is all of it. None: there is none.
+type Asked = Option<(Method, Uri, HeaderMap, Vec<u8>, bool)>;
+
+fn read_request(data: &[u8], step: usize) -> Asked {
+    let mut received = Bytes::new();
+    let mut head: Option<request::Head> = None;
+    let mut body = Vec::new();
+    for piece in data.chunks(step.max(1)) {
+        let before = received.len();
+        received = Bytes::from([&received, piece].concat());
+        if head.is_none()
+            && (before == 0 || request::may_end(&received, before))
+            && let Some((new, length)) = request::head(&received).ok()?
+        {
+            received.advance(length);
+            head = Some(new);
+        }
+        if let Some(head) = &mut head {
+            while let Some(piece) = head.body.take(&mut received).ok()? {
+                body.extend_from_slice(&piece);
+            }
+            if head.body.is_over() {
+                break;
+            }
+        }
+    }
+    let head = head?;
+    let (parts, ()) = head.request.into_parts();
+    let is_over = head.body.is_over();
+    Some((parts.method, parts.uri, parts.headers, body, is_over))
 }
 
 /// The status, the headers and the body of an answer, and whether that is all of it. None: it is no HTTP.
 type Read = Option<(Option<StatusCode>, HeaderMap, Vec<u8>, bool)>;
 
-fn answer(data: &[u8], step: usize) -> Read {
+fn read_answer(data: &[u8], step: usize) -> Read {
     let mut received = Bytes::new();
     let mut head: Option<Head> = None;
     let mut body = Vec::new();
     for piece in data.chunks(step.max(1)) {
         received = Bytes::from([&received, piece].concat());
         if head.is_none()
-            && let Some((new, length)) = http1::head(&received, &Method::POST).ok()?
+            && let Some((new, length)) = answer::head(&received, &Method::POST, |_| false).ok()?
         {
             received.advance(length);
             head = Some(new);
@@ -285,6 +328,34 @@ mod tests {
             .prop_map(|(begin, pieces)| format!("{begin}{}", pieces.concat()))
     }
 
+    fn request() -> impl Strategy<Value = String> {
+        const PIECES: &[&str] = &[
+            "POST /v1/messages HTTP/1.1\r\n",
+            "GET http://a/b?c HTTP/1.0\n",
+            "host: a\r\n",
+            "content-length: 3\r\n",
+            "transfer-encoding: chunked\r\n",
+            "expect: 100-continue\n",
+            "connection: close\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            "abc",
+            "3\r\nabc\r\n",
+            "0\r\n",
+        ];
+        const BEGINNINGS: &[&str] = &[
+            "\u{0}",
+            "\u{3}\r\nPOST / HTTP/1.1\r\n",
+            "\u{0}POST / HTTP/1.1\r\ncontent-length: 3\r\n",
+            "\u{1}POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
+        ];
+        let begin = prop::sample::select(BEGINNINGS);
+        let piece = prop::sample::select(PIECES);
+        (begin, prop::collection::vec(piece, 0..12))
+            .prop_map(|(begin, pieces)| format!("{begin}{}", pieces.concat()))
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..Default::default() })]
 
@@ -296,6 +367,11 @@ mod tests {
         #[test]
         fn an_answer_is_the_same_however_it_comes(answer in answer()) {
             super::upstream_answer(answer.as_bytes());
+        }
+
+        #[test]
+        fn a_request_is_the_same_however_it_comes(request in request()) {
+            super::client_request(request.as_bytes());
         }
 
         #[test]

@@ -44,12 +44,14 @@ pub mod credential;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod gateway;
+mod http1;
 #[cfg(test)]
 mod man;
 pub mod manage;
 pub mod metrics;
 mod proxy;
 pub mod queue;
+mod receive;
 pub mod refusal;
 pub mod run;
 pub mod serve;

@@ -4,10 +4,8 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use magi_tests::harness::{Fleet, Gateway, Server, chat_with, question};
+use magi_tests::harness::{Fleet, Gateway, Raw, Server, chat_with, question};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -25,35 +23,6 @@ async fn fleet(alpha: Server, header_timeout: &str) -> (Fleet, Gateway) {
     gateway.spawn();
     gateway.attached(&fleet).await;
     (fleet, gateway)
-}
-
-async fn connect(gateway: &Gateway) -> TcpStream {
-    let address = gateway.url().replace("http://", "");
-    TcpStream::connect(address).await.unwrap()
-}
-
-/// What comes until the end, and how that was.
-async fn rest(stream: &mut TcpStream) -> (String, Result<usize, ErrorKind>) {
-    let mut answer = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-    let end = read.expect("it ends").map_err(|error| error.kind());
-    (String::from_utf8_lossy(&answer).into_owned(), end)
-}
-
-/// What comes until this.
-async fn until(stream: &mut TcpStream, what: &str) -> String {
-    let mut answer = String::new();
-    let read = async {
-        while !answer.contains(what) {
-            let mut piece = [0; 4096];
-            let count = stream.read(&mut piece).await.unwrap();
-            assert!(count > 0, "it ended: {answer}");
-            answer.push_str(&String::from_utf8_lossy(&piece[..count]));
-        }
-    };
-    let came = timeout(PATIENCE, read).await;
-    assert!(came.is_ok(), "{what:?} does not come");
-    answer
 }
 
 fn ask(version: &str, tokens: u32) -> String {
@@ -91,11 +60,11 @@ async fn a_head_that_cannot_be_read_is_refused_in_words() {
     for (head, status, code) in heads {
         // Alone, and behind a request that is answered.
         for before in ["", good] {
-            let mut stream = connect(&gateway).await;
+            let mut stream = Raw::connect(&gateway).await;
             let whole = format!("{before}{head}");
-            stream.write_all(whole.as_bytes()).await.unwrap();
-            let mut text = until(&mut stream, code).await;
-            text.push_str(&rest(&mut stream).await.0);
+            stream.say(&whole).await;
+            let mut text = stream.until(code).await;
+            text.push_str(&stream.rest().await.0);
             assert_eq!(
                 text.starts_with("HTTP/1.1 200"),
                 !before.is_empty(),
@@ -121,12 +90,9 @@ async fn a_head_that_cannot_be_read_is_refused_in_words() {
 async fn an_answer_that_breaks_off_is_no_good_end_for_an_old_client_either() {
     let alpha = Server::faulty("alpha").fault("exit-mid-stream:code=3");
     let (_fleet, gateway) = fleet(alpha, "10s").await;
-    let mut stream = connect(&gateway).await;
-    stream
-        .write_all(ask("HTTP/1.0", 50).as_bytes())
-        .await
-        .unwrap();
-    let (text, end) = rest(&mut stream).await;
+    let mut stream = Raw::connect(&gateway).await;
+    stream.say(&ask("HTTP/1.0", 50)).await;
+    let (text, end) = stream.rest().await;
     assert_eq!(end, Err(ErrorKind::ConnectionReset), "{text}");
     assert!(text.contains("upstream-broken"), "{text}");
 }
@@ -134,12 +100,9 @@ async fn an_answer_that_breaks_off_is_no_good_end_for_an_old_client_either() {
 #[tokio::test]
 async fn an_old_client_gets_a_whole_answer_and_a_good_end() {
     let (_fleet, gateway) = fleet(Server::faulty("alpha"), "10s").await;
-    let mut stream = connect(&gateway).await;
-    stream
-        .write_all(ask("HTTP/1.0", 4).as_bytes())
-        .await
-        .unwrap();
-    let (text, end) = rest(&mut stream).await;
+    let mut stream = Raw::connect(&gateway).await;
+    stream.say(&ask("HTTP/1.0", 4)).await;
+    let (text, end) = stream.rest().await;
     assert!(end.is_ok() && text.contains("[DONE]"), "{end:?} {text}");
 }
 
@@ -147,23 +110,20 @@ async fn an_old_client_gets_a_whole_answer_and_a_good_end() {
 async fn every_head_has_its_time_and_neither_answers_nor_silence_count() {
     let alpha = Server::faulty("alpha").fault("token-time=200ms");
     let (_fleet, gateway) = fleet(alpha, "1s").await;
-    let mut stream = connect(&gateway).await;
+    let mut stream = Raw::connect(&gateway).await;
     for _ in 0..2 {
         // It is answered for longer than a head may take.
-        stream
-            .write_all(ask("HTTP/1.1", 10).as_bytes())
-            .await
-            .unwrap();
-        until(&mut stream, "[DONE]").await;
+        stream.say(&ask("HTTP/1.1", 10)).await;
+        stream.until("[DONE]").await;
         // So much silence is no head.
         sleep(Duration::from_millis(1200)).await;
     }
-    stream.write_all(b"POST /v1/chat").await.unwrap();
+    stream.say("POST /v1/chat").await;
     let begun = Instant::now();
     let more = async {
         loop {
             sleep(Duration::from_millis(100)).await;
-            if stream.write_all(b"x").await.is_err() {
+            if !stream.try_say("x").await {
                 return;
             }
         }
@@ -174,11 +134,11 @@ async fn every_head_has_its_time_and_neither_answers_nor_silence_count() {
 }
 
 /// Asks over a connection. False: nobody answers for a while.
-async fn is_answered(stream: &mut TcpStream, patience: Duration) -> bool {
-    let question = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    stream.write_all(question).await.unwrap();
-    let answered = timeout(patience, stream.read(&mut [0; 4096])).await;
-    answered.is_ok_and(|count| count.is_ok_and(|count| count > 0))
+async fn is_answered(stream: &mut Raw, patience: Duration) -> bool {
+    stream
+        .say("GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    stream.hears_within(patience).await
 }
 
 #[tokio::test]
@@ -191,31 +151,31 @@ async fn an_edit_of_max_connections_is_applied_at_once() {
     gateway.set("max_connections", 2);
     gateway.spawn();
     gateway.listening().await;
-    let mut first = connect(&gateway).await;
-    let mut second = connect(&gateway).await;
+    let mut first = Raw::connect(&gateway).await;
+    let mut second = Raw::connect(&gateway).await;
     assert!(is_answered(&mut first, PATIENCE).await);
     assert!(is_answered(&mut second, PATIENCE).await);
-    let mut third = connect(&gateway).await;
+    let mut third = Raw::connect(&gateway).await;
     assert!(
         !is_answered(&mut third, MOMENT).await,
         "there are two places"
     );
     gateway.set("max_connections", 3);
     // Its question waits in the socket.
-    until(&mut third, "HTTP/1.1 200").await;
+    third.until("HTTP/1.1 200").await;
 
     gateway.set("max_connections", 1);
     // It takes a moment until the file is read, and all who are there may stay.
     sleep(Duration::from_secs(2)).await;
     assert!(is_answered(&mut first, PATIENCE).await);
-    let mut fourth = connect(&gateway).await;
+    let mut fourth = Raw::connect(&gateway).await;
     drop((first, second));
     assert!(
         !is_answered(&mut fourth, MOMENT).await,
         "there is one place"
     );
     drop(third);
-    until(&mut fourth, "HTTP/1.1 200").await;
+    fourth.until("HTTP/1.1 200").await;
 }
 
 #[tokio::test]
@@ -226,14 +186,14 @@ async fn a_connection_is_closed_when_it_was_not_used_for_long_enough() {
     gateway.kill().await;
     gateway.spawn();
     gateway.listening().await;
-    let mut stream = connect(&gateway).await;
+    let mut stream = Raw::connect(&gateway).await;
     let begun = Instant::now();
     while begun.elapsed() < keep_alive * 2 {
         let request = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.unwrap();
-        until(&mut stream, "\r\n\r\n").await;
+        stream.say(request).await;
+        stream.until("\r\n\r\n").await;
         sleep(keep_alive / 4).await;
     }
-    let (_, end) = rest(&mut stream).await;
+    let (_, end) = stream.rest().await;
     assert!(end.is_ok());
 }

@@ -44,10 +44,7 @@ enum State {
     /// More is to come.
     Flowing(Held),
     /// It breaks off, and a client of a stream was told.
-    Told {
-        /// What it was sent is on its way.
-        is_flushed: bool,
-    },
+    Told,
     /// Nothing more will come.
     Over,
 }
@@ -79,7 +76,7 @@ impl Answer {
         match &self.state {
             State::Flowing(held) => held.upstream.size_hint(),
             State::Over => SizeHint::with_exact(0),
-            State::Told { .. } => SizeHint::default(),
+            State::Told => SizeHint::default(),
         }
     }
 
@@ -110,14 +107,7 @@ impl Answer {
                     }
                 }
             }
-            State::Told { is_flushed: false } => {
-                // A connection that is asked for more before it has sent what it has, and gets an
-                // error, throws the rest away. So it is asked once more.
-                self.state = State::Told { is_flushed: true };
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            State::Told { is_flushed: true } => {
+            State::Told => {
                 self.state = State::Over;
                 Poll::Ready(Some(Err(BrokenOff)))
             }
@@ -149,7 +139,7 @@ impl Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.account.broken(&refusal);
-        self.state = State::Told { is_flushed: false };
+        self.state = State::Told;
         if !self.is_events {
             return self.poll_frame(cx);
         }

@@ -52,10 +52,8 @@ enum State {
     Flowing(Reply),
     /// It is a refusal, which is read to its end.
     Refused(Pin<Box<dyn Future<Output = Bytes>>>),
-    /// The client was told that nothing more comes; once more it is asked for, and then broken off.
-    Told {
-        is_flushed: bool,
-    },
+    /// The client was told that nothing more comes, and is broken off.
+    Told,
     Over,
 }
 
@@ -122,12 +120,7 @@ impl Early {
                     Poll::Ready(event) => return self.tell(event),
                     Poll::Pending => return Poll::Pending,
                 },
-                State::Told { is_flushed: false } => {
-                    self.state = State::Told { is_flushed: true };
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                State::Told { is_flushed: true } => {
+                State::Told => {
                     self.state = State::Over;
                     return Poll::Ready(Some(Err(BrokenOff)));
                 }
@@ -137,7 +130,7 @@ impl Early {
     }
 
     fn tell(&mut self, event: Bytes) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        self.state = State::Told { is_flushed: false };
+        self.state = State::Told;
         Poll::Ready(Some(Ok(Frame::data(event))))
     }
 

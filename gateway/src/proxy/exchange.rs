@@ -2,10 +2,8 @@
 //!
 //! A connection is not a task of its own: whoever waits for the answer drives it. So there is no switch
 //! between tasks for each piece, and a request that is dropped takes its connection with it, which is
-//! how llama-server notices that nobody wants the answer any more. A connection that waits has no buffer:
-//! what comes is read into one of its thread, and only what has come is kept.
+//! how llama-server notices that nobody wants the answer any more.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -17,22 +15,17 @@ use bytes::{Buf, Bytes};
 use http::{Method, Response};
 use http_body::SizeHint;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::http1::{self, Malformed, Rest};
+use super::headers;
+use crate::http1::{Malformed, Rest, answer};
+use crate::receive;
 use crate::refusal::{Reason, Refusal};
 
 /// Servers are on this machine, or as good as.
 const CONNECT: Duration = Duration::from_secs(5);
-
-/// So much is read at once, in bytes.
-const READ: usize = 64 * 1024;
-
-thread_local! {
-    static BUFFER: RefCell<[u8; READ]> = const { RefCell::new([0; READ]) };
-}
 
 /// A connection to a server.
 pub(super) struct Upstream {
@@ -123,7 +116,9 @@ impl Upstream {
             if self.received.is_empty() {
                 self.receive().await?;
             }
-            if let Some((head, length)) = http1::head(&self.received, &request.method)? {
+            if let Some((head, length)) =
+                answer::head(&self.received, &request.method, headers::stays)?
+            {
                 self.received.advance(length);
                 if head.status.is_informational() {
                     continue;
@@ -216,16 +211,7 @@ impl Upstream {
 
     /// Reads what has come. 0: the connection was closed.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            let new = buffer.filled();
-            self.received = match self.received.is_empty() {
-                true => Bytes::copy_from_slice(new),
-                false => Bytes::from([&self.received, new].concat()),
-            };
-            Poll::Ready(Ok(new.len()))
-        })
+        receive::poll_receive(&mut self.stream, &mut self.received, cx)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
-use super::http1;
+use crate::http1::{tokens, write};
 use crate::table::Incarnation;
 
 /// The id of a request, in its answer and on its way.
@@ -38,33 +38,33 @@ pub(super) fn forward(head: &mut Vec<u8>, client: &HeaderMap, with: &Forwarded<'
         }
         let is_named = named.iter().any(|named| named.eq_ignore_ascii_case(name));
         if !is_of_connection(name) && !is_ours(name) && !is_named {
-            http1::header(head, name, value.as_bytes());
+            write::header(head, name, value.as_bytes());
         }
     }
     if let (Some(host), false) = (host, knows_host) {
-        http1::header(head, "x-forwarded-host", host.as_bytes());
+        write::header(head, "x-forwarded-host", host.as_bytes());
     }
     if !knows_scheme {
-        http1::header(head, "x-forwarded-proto", b"http");
+        write::header(head, "x-forwarded-proto", b"http");
     }
     add_forwarded_for(head, client, with.peer);
-    http1::header(head, "x-request-id", with.id.as_bytes());
+    write::header(head, "x-request-id", with.id.as_bytes());
     if let Some(length) = with.length {
-        http1::header(head, "content-length", length.to_string().as_bytes());
+        write::header(head, "content-length", length.to_string().as_bytes());
     }
 }
 
 /// Addresses a request to an incarnation, and ends its head.
 pub(super) fn address(head: &mut Vec<u8>, to: &Incarnation) {
-    http1::header(head, "host", to.host.as_bytes());
+    write::header(head, "host", to.host.as_bytes());
     if let Some(authorization) = &to.authorization {
-        http1::header(head, "authorization", authorization.as_bytes());
+        write::header(head, "authorization", authorization.as_bytes());
     }
     head.extend_from_slice(b"\r\n");
 }
 
 /// Whether a header of an answer stays here.
-pub(super) fn stays(name: &str) -> bool {
+pub(crate) fn stays(name: &str) -> bool {
     is_of_connection(name) || name == REQUEST_ID || name.starts_with("access-control-")
 }
 
@@ -108,12 +108,6 @@ fn named(headers: &HeaderMap) -> Vec<&str> {
     let tokens = values.flat_map(|value| tokens(value.as_bytes()));
     let is_name = |token: &&str| !token.eq_ignore_ascii_case("keep-alive");
     tokens.filter(is_name).collect()
-}
-
-/// What a header lists. Nothing, if it is no text.
-pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &str> {
-    let text = std::str::from_utf8(value).unwrap_or_default();
-    text.split(',').map(str::trim)
 }
 
 fn add_forwarded_for(head: &mut Vec<u8>, client: &HeaderMap, peer: Option<&str>) {

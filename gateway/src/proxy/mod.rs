@@ -13,7 +13,6 @@ mod answer;
 mod early;
 mod exchange;
 mod headers;
-pub(crate) mod http1;
 mod pool;
 mod read;
 mod reply;
@@ -22,8 +21,8 @@ mod tokens;
 mod unreadable;
 mod way;
 
-pub(crate) use headers::REQUEST_ID;
 pub(crate) use pool::Pool;
+pub(crate) use reply::Reply;
 pub(crate) use request::answer;
 pub(crate) use unreadable::unreadable;
 pub(crate) use way::INFERENCE;

@@ -1,29 +1,22 @@
 //! Reading the body of a request: once, whole, and not more than there may be of one or of all.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
-use http::header::EXPECT;
-use http_body::Body;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use magid::config::GatewayConfig;
 use tokio::time::timeout;
 
 use super::exchange::now;
 use crate::bodies::{Bodies, Room};
 use crate::refusal::{RETRY_SOON, Reason, Refusal};
+use crate::serve::Incoming;
 
 /// How long what is too large is still taken, so that its client gets to read why.
 const DISCARD: Duration = Duration::from_secs(10);
-
-/// Of this size a body is copied sooner than a buffer is made, in bytes.
-const SMALL: usize = 4096;
 
 /// Reads a body of at most `max_body` bytes, once there is room for it.
 ///
@@ -31,13 +24,12 @@ const SMALL: usize = 4096;
 ///
 /// It is larger, or does not come, or there was no room for too long.
 pub(super) async fn body(
-    headers: &HeaderMap,
     body: &mut Incoming,
     config: &GatewayConfig,
     bodies: &Arc<Bodies>,
 ) -> Result<Bytes, Refusal> {
     let limit = config.max_body;
-    let told = body.size_hint().exact();
+    let told = body.length();
     let most = told.unwrap_or(limit);
     if most == 0 {
         return Ok(Bytes::new());
@@ -50,7 +42,7 @@ pub(super) async fn body(
         Ok(room) => whole(body, told, room, config).await,
         Err(refusal) => {
             // Who waits to be told to go on has not sent it.
-            if !headers.contains_key(EXPECT) {
+            if !body.expects_continue() {
                 discard(body).await;
             }
             Err(refusal)
@@ -82,50 +74,32 @@ async fn whole(
     room: Room,
     config: &GatewayConfig,
 ) -> Result<Bytes, Refusal> {
-    let (limit, patience) = (config.max_body, config.body_timeout);
-    let Some(first) = next(body, patience).await? else {
-        return Ok(Bytes::new());
-    };
-    if told.is_some() && body.is_end_stream() {
-        // A small one would keep a whole buffer of its connection.
-        return Ok(room.keep(match first.len() <= SMALL {
-            true => Bytes::copy_from_slice(&first),
-            false => first,
-        }));
+    if let Some(body) = body.at_once() {
+        return Ok(room.keep(body));
     }
     let size = told.and_then(|size| usize::try_from(size).ok());
-    let mut whole = BytesMut::with_capacity(size.unwrap_or(2 * first.len()));
-    let mut piece = Some(first);
-    while let Some(more) = piece {
-        if (whole.len() + more.len()) as u64 > limit {
-            drop((whole, more, room));
+    let mut whole = BytesMut::with_capacity(size.unwrap_or_default());
+    while more(body, &mut whole, config.body_timeout).await? {
+        if whole.len() as u64 > config.max_body {
+            drop((whole, room));
             discard(body).await;
-            return Err(too_large(limit, None));
+            return Err(too_large(config.max_body, None));
         }
-        whole.extend_from_slice(&more);
-        drop(more);
-        piece = next(body, patience).await?;
     }
     Ok(room.keep(whole.freeze()))
 }
 
-async fn next(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, Refusal> {
-    loop {
-        let frame = patiently(body.frame(), patience).await?;
-        match frame {
-            None => return Ok(None),
-            Some(Ok(frame)) => {
-                // Trailers say nothing that is asked for.
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-            Some(Err(error)) => {
-                let message = format!("the body broke off: {error}");
-                return Err(Refusal::new(Reason::InvalidJson, message));
-            }
-        }
-    }
+/// Adds what comes next. False: that was all.
+async fn more(
+    body: &mut Incoming,
+    whole: &mut BytesMut,
+    patience: Duration,
+) -> Result<bool, Refusal> {
+    let more = patiently(poll_fn(|cx| body.poll_more(whole, cx)), patience).await?;
+    more.map_err(|broken| {
+        let message = format!("the body broke off: {broken}");
+        Refusal::new(Reason::InvalidJson, message)
+    })
 }
 
 async fn patiently<T>(coming: impl Future<Output = T>, patience: Duration) -> Result<T, Refusal> {
@@ -141,8 +115,7 @@ async fn patiently<T>(coming: impl Future<Output = T>, patience: Duration) -> Re
 }
 
 async fn discard(body: &mut Incoming) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = timeout(DISCARD, all).await;
+    let _ = timeout(DISCARD, poll_fn(|cx| body.poll_skip(cx))).await;
 }
 
 fn too_large(limit: u64, size: Option<u64>) -> Refusal {

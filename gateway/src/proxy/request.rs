@@ -13,7 +13,7 @@ use http::header::{ALLOW, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
-use hyper::body::Incoming;
+use http_body_util::Full;
 
 use super::account::Account;
 use super::admission::{self, Failed};
@@ -21,16 +21,16 @@ use super::answer::{Answer, Held, cancelled, is_events};
 use super::early;
 use super::exchange::{Failure, Outgoing, Upstream, now};
 use super::headers::{self, Forwarded};
-use super::http1;
 use super::read;
 use super::reply::Reply;
 use super::way::{Way, query_value};
 use crate::access::{Admission, Caller, Cors, Entry};
 use crate::body::{self, Asked};
 use crate::configuration::Settings;
+use crate::http1::write;
 use crate::manage;
 use crate::refusal::{Reason, Refusal, Shape};
-use crate::serve::Worker;
+use crate::serve::{Incoming, Worker};
 use crate::table::{InFlight, Incarnation, Server};
 
 /// More than most heads have, in bytes.
@@ -77,7 +77,7 @@ pub(crate) fn answer(
     match entry {
         Ok(Entry::Caller(caller)) if way == Way::Own => {
             request.extensions_mut().insert(caller);
-            Box::pin(own(worker, request, cors))
+            Box::pin(own(worker, settings, request, cors))
         }
         Ok(Entry::Caller(caller)) => {
             let asking = Asking {
@@ -113,10 +113,22 @@ struct Asking {
 }
 
 /// The answer to a request that is not for a server.
-async fn own(worker: Rc<Worker>, request: Request<Incoming>, cors: Cors) -> Response<Reply> {
+async fn own(
+    worker: Rc<Worker>,
+    settings: Arc<Settings>,
+    request: Request<Incoming>,
+    cors: Cors,
+) -> Response<Reply> {
     let id = worker.request_id().header();
-    let response = manage::answer(&worker.own, request).await;
-    let mut response = response.map(Reply::Own);
+    let (parts, mut incoming) = request.into_parts();
+    let read = read::body(&mut incoming, &settings.config, &worker.gateway.bodies).await;
+    let mut response = match read {
+        Ok(body) => {
+            let request = Request::from_parts(parts, Full::new(body));
+            manage::answer(&worker.own, request).await.map(Reply::Own)
+        }
+        Err(refusal) => Reply::refusal(&refusal, Shape::of(parts.uri.path())),
+    };
     response.headers_mut().insert(headers::REQUEST_ID, id);
     cors.apply(response.headers_mut());
     response
@@ -217,13 +229,7 @@ impl Asking {
             let message = format!("{} does not know {}", parts.uri.path(), parts.method);
             return Err(Refusal::new(Reason::MethodNotAllowed, message));
         }
-        let body = read::body(
-            &parts.headers,
-            incoming,
-            &self.settings.config,
-            &worker.gateway.bodies,
-        )
-        .await?;
+        let body = read::body(incoming, &self.settings.config, &worker.gateway.bodies).await?;
         let asked = self.asked(&parts.uri, &body)?;
         account.asks_for(asked.model.as_deref().unwrap_or_default());
         worker.gateway.told().await;
@@ -275,7 +281,7 @@ impl Asking {
             length: has_body.then_some(body.len()),
         };
         let mut lines = Vec::with_capacity(HEAD);
-        http1::request_line(&mut lines, &parts.method, path.as_str());
+        write::request_line(&mut lines, &parts.method, path.as_str());
         headers::forward(&mut lines, &parts.headers, &with);
         Ok(Head {
             method: parts.method.clone(),

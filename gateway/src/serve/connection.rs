@@ -1,27 +1,24 @@
 //! One connection of a client, from its first request to its last.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep};
+use http::{Method, Response, Version};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{Phase, Talk, Wire};
+use super::sending::{Asked, End, Sending};
+use super::wire::{Socket, Wire};
 use super::{Client, Worker};
-use crate::proxy;
-
-/// The largest head, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+use crate::http1::request::{Head, Unreadable};
+use crate::proxy::{self, Reply};
 
 /// A connection, before it has a runtime.
 pub(super) enum Stream {
@@ -36,85 +33,153 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Client, ending: Cancellati
         place: _place,
         count: _count,
     } = client;
-    let served = match stream {
-        Stream::Tcp(tcp, peer) => match tokio::net::TcpStream::from_std(tcp) {
-            Ok(tcp) => speak(worker, tcp, Some(peer.to_string().into()), ending).await,
-            Err(error) => lost(&error),
-        },
-        Stream::Unix(unix) => match tokio::net::UnixStream::from_std(unix) {
-            Ok(unix) => speak(worker, unix, None, ending).await,
-            Err(error) => lost(&error),
-        },
-    };
-    if let Err(error) = served {
-        // Clients come and go as they like; that is not our failure.
-        tracing::trace!(name: "connection_ended", "{error}");
+    match stream.open() {
+        Ok((socket, peer)) => {
+            let wire = Wire::new(socket);
+            let connection = Connection {
+                worker,
+                wire,
+                peer,
+                ending,
+            };
+            connection.serve().await;
+        }
+        Err(error) => {
+            tracing::warn!(name: "connection_lost", "cannot take a connection: {error}");
+        }
     }
 }
 
-fn lost(error: &io::Error) -> Result<(), hyper::Error> {
-    tracing::warn!(name: "connection_lost", "cannot take a connection: {error}");
-    Ok(())
+impl Stream {
+    /// With the address of the client, if it has one.
+    fn open(self) -> io::Result<(Socket, Option<Rc<str>>)> {
+        Ok(match self {
+            Self::Tcp(tcp, peer) => {
+                let tcp = TcpStream::from_std(tcp)?;
+                (Either::Left(tcp), Some(peer.to_string().into()))
+            }
+            Self::Unix(unix) => (Either::Right(UnixStream::from_std(unix)?), None),
+        })
+    }
 }
 
-async fn speak<S>(
+struct Connection {
     worker: Rc<Worker>,
-    stream: S,
+    wire: Rc<Wire>,
     peer: Option<Rc<str>>,
     ending: CancellationToken,
-) -> Result<(), hyper::Error>
-where
-    S: AsyncRead + AsyncWrite + AsFd + Unpin + 'static,
-{
-    let (head_timeout, keep_alive) = {
-        let config = &worker.gateway.settings.load().config;
-        (config.header_timeout, config.keep_alive)
-    };
-    let talk = Talk::new();
-    let wire = Wire::new(stream, talk.clone(), worker.clone());
-    let talking = talk.clone();
-    let service = service_fn(move |request| {
-        let (worker, talk) = (worker.clone(), talking.clone());
-        talk.request();
-        let version = request.version();
-        // A connection keeps the room of this future while the answer is streamed: so only a pointer.
-        let answering = proxy::answer(worker, peer.clone(), request);
-        async move { Ok::<_, Infallible>(talk.answer(answering.await, version)) }
-    });
-    // hyper's own limit makes a timer for each request, and counts the time between two as part of a head.
-    let connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(wire), service);
-    let mut connection = pin!(connection);
-    let mut ended = pin!(ending.cancelled());
-    let mut is_ending = false;
-    let mut due = pin!(sleep(head_timeout));
-    let mut is_timed = true;
-    poll_fn(|cx| {
-        if !is_ending && ended.as_mut().poll(cx).is_ready() {
-            is_ending = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        if let Poll::Ready(served) = connection.as_mut().poll(cx) {
-            return Poll::Ready(served);
-        }
-        // A head that came in one piece is over by now, and needs no timer.
-        if let Some(phase) = talk.take_phase() {
-            let limit = match phase {
-                Phase::Head => Some(head_timeout),
-                Phase::Idle => Some(keep_alive),
-                Phase::Answer => None,
-            };
-            if let Some(limit) = limit {
-                due.as_mut().reset(Instant::now() + limit);
+}
+
+/// How long is waited.
+struct Patience {
+    /// For the end of a head.
+    head: Duration,
+    /// For the next request.
+    idle: Duration,
+    /// One timer for all of it, which is set only when there is something to wait for.
+    clock: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    async fn serve(&self) {
+        let mut patience = {
+            let config = &self.worker.gateway.settings.load().config;
+            Patience {
+                head: config.header_timeout,
+                idle: config.keep_alive,
+                clock: Box::pin(sleep(config.header_timeout)),
             }
-            is_timed = limit.is_some();
+        };
+        let mut is_first = true;
+        loop {
+            let is_kept = match self.next(&mut patience, is_first).await {
+                Ok(Some(head)) => self.answer(head).await,
+                Ok(None) => false,
+                Err(why) => self.refuse(why).await,
+            };
+            if !is_kept {
+                return;
+            }
+            is_first = false;
         }
-        match is_timed && due.as_mut().poll(cx).is_ready() {
-            true => Poll::Ready(Ok(())),
-            false => Poll::Pending,
+    }
+
+    /// Waits for a request, the first of which is to come at once. None: there is no other.
+    async fn next(
+        &self,
+        patience: &mut Patience,
+        is_first: bool,
+    ) -> Result<Option<Head>, Unreadable> {
+        let mut ended = pin!(self.ending.cancelled());
+        let mut waits_for_head = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(next) = self.wire.poll_head(cx) {
+                return Poll::Ready(next);
+            }
+            let is_head = is_first || self.wire.has_begun();
+            if waits_for_head != Some(is_head) {
+                waits_for_head = Some(is_head);
+                patience.wait(is_head);
+            }
+            let is_over =
+                ended.as_mut().poll(cx).is_ready() || patience.clock.as_mut().poll(cx).is_ready();
+            match is_over {
+                true => Poll::Ready(Ok(None)),
+                false => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Answers a request. False: it was the last.
+    async fn answer(&self, head: Head) -> bool {
+        let Head {
+            request, is_kept, ..
+        } = head;
+        let mut asked = Asked {
+            method: request.method().clone(),
+            version: request.version(),
+            is_kept,
+        };
+        let request = request.map(|()| self.wire.body());
+        let mut answering = proxy::answer(self.worker.clone(), self.peer.clone(), request);
+        let answer = poll_fn(|cx| match answering.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => self.wire.poll_gone(cx).map(|()| None),
+        })
+        .await;
+        drop(answering);
+        let Some(answer) = answer else { return false };
+        asked.is_kept &= self.wire.skip_body() && !self.ending.is_cancelled();
+        self.send(answer, &asked).await
+    }
+
+    /// Answers what is no request.
+    async fn refuse(&self, why: Unreadable) -> bool {
+        let asked = Asked {
+            method: Method::GET,
+            version: Version::HTTP_11,
+            is_kept: false,
+        };
+        let answer = proxy::unreadable(&self.worker, why);
+        self.send(answer, &asked).await
+    }
+
+    async fn send(&self, answer: Response<Reply>, asked: &Asked) -> bool {
+        let (sending, is_kept) = Sending::new(self.wire.clone(), answer, asked);
+        match sending.end().await {
+            End::Complete if is_kept => return true,
+            End::Complete => self.wire.close().await,
+            End::Misleading => self.wire.reset(),
+            End::BrokenOff | End::Gone => {}
         }
-    })
-    .await
+        false
+    }
+}
+
+impl Patience {
+    fn wait(&mut self, is_head: bool) {
+        let limit = if is_head { self.head } else { self.idle };
+        self.clock.as_mut().reset(Instant::now() + limit);
+    }
 }

@@ -10,6 +10,8 @@
 mod connection;
 mod limits;
 mod listen;
+mod out;
+mod sending;
 mod wire;
 mod worker;
 
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use limits::raise_descriptors;
 pub use listen::{ListenError, Listener};
+pub(crate) use wire::Incoming;
 pub(crate) use worker::Worker;
 
 use crate::activity::Questions;

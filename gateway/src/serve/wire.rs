@@ -1,342 +1,293 @@
-//! The bytes of a connection, below hyper.
-//!
-//! Three things that clients are to see are decided where nobody else can: hyper answers a head that it
-//! cannot read by itself and without a word, has one limit for the time of a head and the time between
-//! two, and closes a connection whose answer broke off as it closes any other. So what it reads and
-//! writes passes through here, and [`Talk`] is what the two sides know of each other.
+//! The bytes of a client's connection, and how far the talk on it is.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use http::{HeaderName, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use thiserror::Error;
+use tokio::io::AsyncWrite;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_util::either::Either;
+use tokio_util::io::poll_read_buf;
 
-use super::Worker;
-use crate::proxy::{self, REQUEST_ID};
+use super::out::Out;
+use crate::http1::request::{self, Head, Unreadable};
+use crate::http1::write::CONTINUE;
+use crate::http1::{Malformed, Rest};
+use crate::receive::poll_receive;
 
-/// Of a head that is refused so much more is taken, so that its client gets to read why, in bytes.
+/// Of what a client still sends when its connection is closed, so much is taken, in bytes.
 const DISCARD: usize = 4 << 20;
 
-/// hyper's own answers are shorter, in bytes.
-const LONGEST_BARE: usize = 256;
+/// And for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is waited for on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// The rest of a head, or the first one.
-    Head,
-    /// A request.
-    Idle,
-    /// An answer.
-    Answer,
+/// What a client is connected by.
+pub(super) type Socket = Either<TcpStream, UnixStream>;
+
+/// The connection of a client. It never leaves its thread, and nothing waits while it is borrowed.
+pub(super) struct Wire(RefCell<Talk>);
+
+struct Talk {
+    socket: Socket,
+    /// What has come, and was not taken yet.
+    received: Bytes,
+    /// In so many bytes of that there is no end of a head.
+    looked_at: usize,
+    /// What is still to come of the last request.
+    body: Rest,
+    /// Its client waits to be told to send it.
+    expects_continue: bool,
 }
 
-/// How far the talk on a connection is.
-pub(super) struct Talk {
-    /// Bytes of a head came, and the head is not whole. True at first: that one is waited for.
-    is_head_begun: Cell<bool>,
-    /// Requests whose answers have not been handed over to their ends.
-    answering: Cell<u32>,
-    /// Something of this has changed since that was last asked, or something was written: who takes an
-    /// answer slowly is not idle.
-    has_moved: Cell<bool>,
-    /// An answer broke off whose client takes the end of the connection for its end.
-    is_misleading: Cell<bool>,
+/// The body of a request, as it comes.
+pub(crate) struct Incoming(Rc<Wire>);
+
+/// A body does not come to its end.
+#[derive(Debug, Error)]
+pub(crate) enum BrokenBody {
+    /// The connection ended.
+    #[error("the connection ended")]
+    Closed,
+    /// What came is not HTTP.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
 }
 
-/// A connection of a client, as hyper has it.
-pub(super) struct Wire<S: AsFd> {
-    stream: S,
-    talk: Rc<Talk>,
-    worker: Rc<Worker>,
-    /// What is written in place of hyper's own answer.
-    told: Option<Bytes>,
-    /// So much may still come, and is thrown away. None: all went well.
-    discard: Option<usize>,
-}
-
-/// The body of an answer. Dropped, it is handed over.
-pub(super) struct Answered<B> {
-    body: B,
-    talk: Rc<Talk>,
-    /// The client knows no other end than that of the connection.
-    ends_with_connection: bool,
-}
-
-impl Talk {
-    /// Nothing has been said.
-    pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self {
-            is_head_begun: Cell::new(true),
-            answering: Cell::new(0),
-            has_moved: Cell::new(false),
-            is_misleading: Cell::new(false),
-        })
+impl Wire {
+    pub(super) fn new(socket: Socket) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(Talk {
+            socket,
+            received: Bytes::new(),
+            looked_at: 0,
+            body: Rest::Length(0),
+            expects_continue: false,
+        })))
     }
 
-    /// What is waited for, if that is another thing than when this was last asked, or the same anew.
-    pub(super) fn take_phase(&self) -> Option<Phase> {
-        let phase = match (self.is_head_begun.get(), self.answering.get()) {
-            (true, _) => Phase::Head,
-            (false, 0) => Phase::Idle,
-            (false, _) => Phase::Answer,
-        };
-        self.has_moved.take().then_some(phase)
-    }
-
-    /// A request has come, whose head is whole.
-    pub(super) fn request(&self) {
-        self.is_head_begun.set(false);
-        self.answering.set(self.answering.get() + 1);
-        self.has_moved.set(true);
-    }
-
-    /// Its answer.
-    pub(super) fn answer<B>(
-        self: Rc<Self>,
-        answer: Response<B>,
-        version: http::Version,
-    ) -> Response<Answered<B>> {
-        answer.map(|body| Answered {
-            body,
-            talk: self,
-            ends_with_connection: version < http::Version::HTTP_11,
-        })
-    }
-}
-
-impl<S: AsFd> Wire<S> {
-    pub(super) fn new(stream: S, talk: Rc<Talk>, worker: Rc<Worker>) -> Self {
-        Self {
-            stream,
-            talk,
-            worker,
-            told: None,
-            discard: None,
-        }
-    }
-
-    /// What to write in place of this. None: it is to be written.
-    fn in_place_of(&self, bytes: &[u8]) -> Option<Bytes> {
-        if self.talk.answering.get() > 0 {
-            return None;
-        }
-        let status = bare_status(bytes)?;
-        let answer = proxy::unreadable(&self.worker, status);
-        Some(serialize(&answer))
-    }
-}
-
-impl<S: AsyncWrite + AsFd + Unpin> Wire<S> {
-    /// Writes what is told in place of hyper's own answer. True: there is something, and it is written.
-    fn poll_told(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<bool>> {
-        if self.told.is_none() && self.discard.is_none() {
-            self.told = self.in_place_of(bytes);
-        }
-        let Some(told) = &mut self.told else {
-            return Poll::Ready(Ok(false));
-        };
-        while told.has_remaining() {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, told))?;
-            told.advance(count);
-        }
-        self.told = None;
-        self.discard = Some(DISCARD);
-        Poll::Ready(Ok(true))
-    }
-}
-
-impl<S: AsyncRead + AsFd + Unpin> Wire<S> {
-    /// Takes what a client whose head was refused still sends. Whoever closes while something comes in
-    /// makes the system throw away what it has not delivered.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(more) = self.discard.filter(|more| *more > 0) {
-            let mut room = [0; 8192];
-            let mut buffer = ReadBuf::new(&mut room);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            let count = buffer.filled().len();
-            if count == 0 {
-                break;
+    /// The head of the next request. None: the client has left.
+    pub(super) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Head>, Unreadable>> {
+        let talk = &mut *self.0.borrow_mut();
+        loop {
+            if let Some(head) = talk.head()? {
+                return Poll::Ready(Ok(Some(head)));
             }
-            self.discard = Some(more.saturating_sub(count));
+            match ready!(talk.poll_receive(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether something of the next request has come.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.0.borrow().received.is_empty()
+    }
+
+    /// Throws away what has come of the body, and says whether that was the last of it.
+    pub(super) fn skip_body(&self) -> bool {
+        let talk = &mut *self.0.borrow_mut();
+        while let Ok(Some(_)) = talk.body.take(&mut talk.received) {}
+        talk.body.is_over()
+    }
+
+    /// Waits until the client has left. One that sends its next request early has not, and one that still
+    /// sends a body is not asked.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let talk = &mut *self.0.borrow_mut();
+        if !talk.received.is_empty() || !talk.body.is_over() {
+            return Poll::Pending;
+        }
+        match ready!(talk.poll_receive(cx)) {
+            Ok(0) | Err(_) => Poll::Ready(()),
+            Ok(_) => Poll::Pending,
+        }
+    }
+
+    /// Sends all there is to send.
+    pub(super) fn poll_send(&self, out: &mut Out, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let talk = &mut *self.0.borrow_mut();
+        while out.has_remaining() {
+            let mut pieces = [IoSlice::new(&[]); 3];
+            let count = out.pieces(&mut pieces);
+            let socket = Pin::new(&mut talk.socket);
+            match ready!(socket.poll_write_vectored(cx, &pieces[..count]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => out.advance(sent),
+            }
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Wire<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut wire.stream).poll_read(cx, buffer))?;
-        let has_come = buffer.filled().len() > before;
-        if has_come && wire.talk.answering.get() == 0 && !wire.talk.is_head_begun.replace(true) {
-            wire.talk.has_moved.set(true);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let wire = self.get_mut();
-        match ready!(wire.poll_told(cx, bytes))? {
-            true => Poll::Ready(Ok(bytes.len())),
-            false => {
-                let written = ready!(Pin::new(&mut wire.stream).poll_write(cx, bytes));
-                wire.talk.has_moved.set(true);
-                Poll::Ready(written)
+    /// Closes the connection, so that its client gets to read all that it was sent: whoever closes while
+    /// something comes in makes the system throw away what it has not delivered.
+    pub(super) async fn close(&self) {
+        let closing = async {
+            self.shutdown().await?;
+            let mut left = DISCARD;
+            while left > 0 {
+                let count = poll_fn(|cx| self.poll_discard(cx)).await?;
+                if count == 0 {
+                    break;
+                }
+                left = left.saturating_sub(count);
             }
-        }
+            io::Result::Ok(())
+        };
+        // Whether it was in vain does not matter any more.
+        let _ = timeout(PATIENCE, closing).await;
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wire = self.get_mut();
-        match pieces {
-            // hyper's own answers are in one piece.
-            [bytes] => Pin::new(wire).poll_write(cx, bytes),
-            pieces => {
-                let written = ready!(Pin::new(&mut wire.stream).poll_write_vectored(cx, pieces));
-                wire.talk.has_moved.set(true);
-                Poll::Ready(written)
-            }
-        }
+    async fn shutdown(&self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let talk = &mut *self.0.borrow_mut();
+            Pin::new(&mut talk.socket).poll_shutdown(cx)
+        })
+        .await
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+    fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let talk = &mut *self.0.borrow_mut();
+        talk.received.clear();
+        talk.poll_receive(cx)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
-        ready!(Pin::new(&mut wire.stream).poll_shutdown(cx))?;
-        wire.poll_discard(cx)
-    }
-}
-
-impl<S: AsFd> Drop for Wire<S> {
-    fn drop(&mut self) {
-        if self.talk.is_misleading.get() {
-            // A reset. On a Unix socket there is none, and the client cannot be told.
-            let reset = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    /// Has the client get a reset in place of a good end. On a Unix socket there is none, and it cannot be
+    /// told.
+    pub(super) fn reset(&self) {
+        if let Either::Left(tcp) = &self.0.borrow().socket {
+            let reset = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
             if let Err(error) = reset {
                 tracing::debug!(name: "not_reset", "cannot reset a connection: {error}");
             }
         }
     }
+
+    /// The body of the request whose head came last.
+    pub(super) fn body(self: &Rc<Self>) -> Incoming {
+        Incoming(self.clone())
+    }
 }
 
-impl<B: Body + Unpin> Body for Answered<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl Talk {
+    /// The next head, if it is there. Who sends it a byte at a time does not have all of it read for each.
+    fn head(&mut self) -> Result<Option<Head>, Unreadable> {
+        let before = std::mem::replace(&mut self.looked_at, self.received.len());
+        let is_new = self.received.len() > before;
+        if !is_new || (before > 0 && !request::may_end(&self.received, before)) {
+            return Ok(None);
+        }
+        let Some((head, length)) = request::head(&self.received)? else {
+            return Ok(None);
+        };
+        self.received.advance(length);
+        self.looked_at = 0;
+        self.body = head.body;
+        self.expects_continue = head.expects_continue;
+        Ok(Some(head))
+    }
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        poll_receive(&mut self.socket, &mut self.received, cx)
+    }
+
+    /// Adds what comes of the body. False: that was all.
+    fn poll_body(
+        &mut self,
+        whole: &mut BytesMut,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let answered = self.get_mut();
-        let frame = Pin::new(&mut answered.body).poll_frame(cx);
-        if answered.ends_with_connection && matches!(frame, Poll::Ready(Some(Err(_)))) {
-            answered.talk.is_misleading.set(true);
+    ) -> Poll<Result<bool, BrokenBody>> {
+        loop {
+            if let Some(piece) = self.body.take(&mut self.received)? {
+                whole.extend_from_slice(&piece);
+                return Poll::Ready(Ok(true));
+            }
+            if self.body.is_over() {
+                return Poll::Ready(Ok(false));
+            }
+            let count = match &mut self.body {
+                Rest::Length(left) => {
+                    // To where it stays, and nothing of the next request.
+                    let most = usize::try_from(*left).unwrap_or(usize::MAX);
+                    let mut room = whole.limit(most);
+                    let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut room);
+                    let count = ready!(read).unwrap_or(0);
+                    *left -= count as u64;
+                    if count > 0 {
+                        return Poll::Ready(Ok(true));
+                    }
+                    count
+                }
+                Rest::Chunks(_) | Rest::UntilClose => ready!(self.poll_receive(cx)).unwrap_or(0),
+            };
+            if count == 0 {
+                return Poll::Ready(Err(BrokenBody::Closed));
+            }
         }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
-impl<B> Drop for Answered<B> {
-    fn drop(&mut self) {
-        let answering = self.talk.answering.get();
-        self.talk.answering.set(answering.saturating_sub(1));
-        self.talk.has_moved.set(true);
-    }
-}
-
-/// The status of an answer that is not the gateway's: it has no id, as each of ours has. What hyper says
-/// by itself is such a one, and nothing else.
-fn bare_status(bytes: &[u8]) -> Option<StatusCode> {
-    if bytes.len() > LONGEST_BARE {
-        return None;
-    }
-    let head = std::str::from_utf8(bytes).ok()?;
-    let lines = head.strip_prefix("HTTP/1.")?.strip_suffix("\r\n\r\n")?;
-    let status = lines.split(' ').nth(1)?.parse().ok()?;
-    let has_id = lines.lines().any(|line| {
-        let name = line.split(':').next();
-        name.is_some_and(|name| name.eq_ignore_ascii_case(REQUEST_ID.as_str()))
-    });
-    let status: Option<StatusCode> = Some(status).filter(StatusCode::is_client_error);
-    status.filter(|_| !has_id)
-}
-
-/// An answer behind which the connection is closed, as it is sent.
-fn serialize(answer: &Response<Bytes>) -> Bytes {
-    let body = answer.body();
-    let head = format!(
-        "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n",
-        answer.status(),
-        body.len()
-    );
-    let mut whole = head.into_bytes();
-    for (name, value) in answer.headers() {
-        let name: &HeaderName = name;
-        let line = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
-        whole.extend(line.concat());
-    }
-    whole.extend_from_slice(b"\r\n");
-    whole.extend_from_slice(body);
-    whole.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_of_hypers_own_is_known_by_what_it_lacks() {
-        let bare = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\
-                     date: Sat, 21 Nov 2026 14:55:58 GMT\r\n\r\n";
-        assert_eq!(bare_status(bare), Some(StatusCode::BAD_REQUEST));
-        for other in [
-            &b"HTTP/1.1 400 Bad Request\r\nX-Request-Id: 1\r\n\r\n"[..],
-            b"HTTP/1.1 100 Continue\r\n\r\n",
-            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
-            b"HTTP/1.1",
-            b"\xff\r\n\r\n",
-            b"",
-        ] {
-            assert_eq!(bare_status(other), None);
+impl Incoming {
+    /// How many bytes are still to come. None: the client does not tell.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self.0.0.borrow().body {
+            Rest::Length(left) => Some(left),
+            Rest::Chunks(_) | Rest::UntilClose => None,
         }
+    }
+
+    /// Whether its client waits to be told to send it.
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.0.0.borrow().expects_continue
+    }
+
+    /// All of it, if it is there and its length is known.
+    pub(crate) fn at_once(&mut self) -> Option<Bytes> {
+        let talk = &mut *self.0.0.borrow_mut();
+        match talk.body {
+            Rest::Length(left) if left <= talk.received.len() as u64 => {
+                talk.body.take(&mut talk.received).ok().flatten()
+            }
+            Rest::Length(_) | Rest::Chunks(_) | Rest::UntilClose => None,
+        }
+    }
+
+    /// Throws it away as it comes, until that is over.
+    pub(crate) fn poll_skip(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.0.skip_body() {
+            let talk = &mut *self.0.0.borrow_mut();
+            if !matches!(ready!(talk.poll_receive(cx)), Ok(count) if count > 0) {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Adds what comes of it next to `whole`. False: that was all.
+    ///
+    /// # Errors
+    ///
+    /// It does not come to its end.
+    pub(crate) fn poll_more(
+        &mut self,
+        whole: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, BrokenBody>> {
+        let talk = &mut *self.0.0.borrow_mut();
+        if talk.expects_continue {
+            match ready!(Pin::new(&mut talk.socket).poll_write(cx, CONTINUE)) {
+                Ok(count) if count == CONTINUE.len() => talk.expects_continue = false,
+                // There is room for so few bytes, or for none.
+                Ok(_) | Err(_) => return Poll::Ready(Err(BrokenBody::Closed)),
+            }
+        }
+        talk.poll_body(whole, cx)
     }
 }

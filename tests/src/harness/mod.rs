@@ -18,6 +18,7 @@ mod percentiles;
 mod places;
 mod ports;
 mod processes;
+mod raw;
 mod report;
 mod resources;
 mod run;
@@ -39,6 +40,7 @@ pub use places::{
     skipped, tell_figure,
 };
 pub use processes::{is_alive, pids_with, raise_descriptor_limit, send, wait_gone};
+pub use raw::Raw;
 pub use resources::{Resources, cpu_seconds, peak_memory, zombies_of};
 pub use run::Ran;
 pub use server::Server;

@@ -1,29 +1,15 @@
-//! HTTP/1.1 as it is spoken with servers (RFC 9112), without any I/O.
-//!
-//! Clients are hyper's. With a server only the half of the protocol is spoken that a proxy needs, and
-//! each piece of an answer is passed on where it lies: `docs/adr/0019-upstream-client.md` has the
-//! reasons and the figures. What a server says is believed no more than what a client says.
-
-use std::mem::MaybeUninit;
+//! Where a body ends, whichever side it is of (RFC 9112, 6).
 
 use bytes::{Buf, Bytes};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
 use httparse::Status;
 use thiserror::Error;
 
-use super::headers;
-
-/// The largest head of an answer, in bytes.
-pub(crate) const MAX_HEAD: usize = 64 * 1024;
-
-/// The most headers of an answer.
-const MAX_HEADERS: usize = 100;
+use super::{MAX_HEAD, MAX_HEADERS};
 
 /// The longest line before a chunk, in bytes.
 const MAX_CHUNK_LINE: usize = 256;
 
-/// Why what a server says is not HTTP.
+/// Why what the other side says is not HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Malformed {
     /// The head cannot be read.
@@ -41,17 +27,6 @@ pub(crate) enum Malformed {
     /// A chunk does not begin or end as chunks do.
     #[error("a chunk of its body is broken")]
     Chunk,
-}
-
-/// The head of an answer.
-#[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) status: StatusCode,
-    /// Without those that stay at the gateway.
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Rest,
-    /// Whether another request may be sent on this connection.
-    pub(crate) is_kept: bool,
 }
 
 /// What is still to come of a body.
@@ -78,63 +53,19 @@ pub(crate) enum Chunk {
     Trailers,
 }
 
-/// Begins the head of a request.
-pub(super) fn request_line(head: &mut Vec<u8>, method: &Method, path: &str) {
-    for part in [method.as_str(), " ", path, " HTTP/1.1\r\n"] {
-        head.extend_from_slice(part.as_bytes());
-    }
-}
-
-/// Writes a header of a request.
-pub(super) fn header(head: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        head.extend_from_slice(part);
-    }
-}
-
-/// Reads the head of an answer to a request of that method, and says how many bytes it has. None: there
-/// has to come more.
-pub(crate) fn head(received: &Bytes, method: &Method) -> Result<Option<(Head, usize)>, Malformed> {
-    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        received,
-        &mut lines,
-    );
-    let length = match parsed.map_err(Malformed::Head)? {
-        Status::Complete(length) if length <= MAX_HEAD => length,
-        Status::Partial if received.len() < MAX_HEAD => return Ok(None),
-        Status::Complete(_) | Status::Partial => return Err(Malformed::HeadTooLarge),
-    };
-    let (Some(code), Some(minor)) = (response.code, response.version) else {
-        return Err(Malformed::Head(httparse::Error::Status));
-    };
-    let status =
-        StatusCode::from_u16(code).map_err(|_| Malformed::Head(httparse::Error::Status))?;
-    let connection = Connection::of(response.headers, minor)?;
-    let headers = connection.forwarded(response.headers, received)?;
-    let body = connection.body(status, method);
-    let head = Head {
-        status,
-        headers,
-        body,
-        is_kept: connection.is_kept && body != Rest::UntilClose,
-    };
-    Ok(Some((head, length)))
-}
-
 /// What the headers say of the connection, and of the body's end.
-struct Connection<'a> {
-    is_kept: bool,
-    is_chunked: bool,
-    length: Option<u64>,
+pub(super) struct Connection<'a> {
+    /// Whether another request may come behind this one.
+    pub(super) is_kept: bool,
+    pub(super) is_chunked: bool,
+    pub(super) length: Option<u64>,
     /// Headers that are about this connection only.
-    named: Vec<&'a str>,
+    pub(super) named: Vec<&'a str>,
 }
 
 impl<'a> Connection<'a> {
-    fn of(headers: &[httparse::Header<'a>], minor: u8) -> Result<Self, Malformed> {
+    pub(super) fn of(headers: &[httparse::Header<'a>], minor: u8) -> Result<Self, Malformed> {
+        let mut is_closed = false;
         let mut told = Self {
             is_kept: minor == 1,
             is_chunked: false,
@@ -155,60 +86,35 @@ impl<'a> Connection<'a> {
                 }
                 told.is_chunked = true;
             } else if header.name.eq_ignore_ascii_case("connection") {
-                told.connection(header.value);
+                is_closed |= told.connection(header.value);
             }
         }
+        told.is_kept &= !is_closed;
         // Somebody between the two may have taken it for another body.
         told.is_kept &= told.length.is_none() || !told.is_chunked;
         Ok(told)
     }
 
-    fn connection(&mut self, value: &'a [u8]) {
-        for token in headers::tokens(value) {
+    /// Whether it says that the connection is closed.
+    fn connection(&mut self, value: &'a [u8]) -> bool {
+        let mut is_closed = false;
+        for token in tokens(value) {
             if token.eq_ignore_ascii_case("close") {
-                self.is_kept = false;
-            } else if !token.eq_ignore_ascii_case("keep-alive") {
+                is_closed = true;
+            } else if token.eq_ignore_ascii_case("keep-alive") {
+                self.is_kept = true;
+            } else {
                 self.named.push(token);
             }
         }
+        is_closed
     }
+}
 
-    /// The headers that are passed on.
-    fn forwarded(
-        &self,
-        headers: &[httparse::Header<'a>],
-        received: &Bytes,
-    ) -> Result<HeaderMap, Malformed> {
-        let mut forwarded = HeaderMap::with_capacity(headers.len());
-        for header in headers {
-            let name = HeaderName::from_bytes(header.name.as_bytes());
-            let name = name.map_err(|_| Malformed::Head(httparse::Error::HeaderName))?;
-            let is_length_of_chunks = self.is_chunked && name == CONTENT_LENGTH;
-            let is_named = self
-                .named
-                .iter()
-                .any(|named| name.as_str().eq_ignore_ascii_case(named));
-            if headers::stays(name.as_str()) || is_length_of_chunks || is_named {
-                continue;
-            }
-            let value = HeaderValue::from_maybe_shared(received.slice_ref(header.value));
-            let value = value.map_err(|_| Malformed::Head(httparse::Error::HeaderValue))?;
-            forwarded.append(name, value);
-        }
-        Ok(forwarded)
-    }
-
-    fn body(&self, status: StatusCode, method: &Method) -> Rest {
-        let has_none = status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-            || method == Method::HEAD;
-        match self.length {
-            _ if has_none => Rest::Length(0),
-            _ if self.is_chunked => Rest::Chunks(Chunk::Size),
-            Some(length) => Rest::Length(length),
-            None => Rest::UntilClose,
-        }
-    }
+/// What a header lists. Nothing, if it is no text.
+pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &str> {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    text.split(',').map(str::trim)
 }
 
 fn number(value: &[u8]) -> Option<u64> {
@@ -324,15 +230,6 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &'static str) -> Result<Option<(Head, usize)>, Malformed> {
-        head(&Bytes::from_static(text.as_bytes()), &Method::POST)
-    }
-
-    fn body_of(text: &'static str) -> (Rest, bool) {
-        let (head, _) = read(text).unwrap().unwrap();
-        (head.body, head.is_kept)
-    }
-
     /// Reads a body that comes in pieces which end at these places.
     fn body(mut rest: Rest, text: &[u8], ends: &[usize]) -> Result<Vec<u8>, Malformed> {
         let mut received = Bytes::new();
@@ -351,90 +248,6 @@ mod tests {
     }
 
     const CHUNKS: Rest = Rest::Chunks(Chunk::Size);
-
-    #[test]
-    fn the_end_of_a_body_is_where_its_head_says() {
-        let length = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n";
-        assert_eq!(body_of(length), (Rest::Length(12), true));
-        let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n";
-        assert_eq!(body_of(chunks), (CHUNKS, true));
-        let both = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n";
-        assert_eq!(body_of(both), (CHUNKS, false));
-        assert_eq!(
-            body_of("HTTP/1.1 200 OK\r\n\r\n"),
-            (Rest::UntilClose, false)
-        );
-        assert_eq!(body_of("HTTP/1.1 204 X\r\n\r\n"), (Rest::Length(0), true));
-        let old = "HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n";
-        assert_eq!(body_of(old), (Rest::Length(1), false));
-        let last = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n";
-        assert_eq!(body_of(last), (Rest::Length(1), false));
-    }
-
-    #[test]
-    fn what_is_about_the_connection_or_opens_an_answer_to_pages_stays_here() {
-        let text = "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Mine\r\nKeep-Alive: timeout=5\r\n\
-                    x-mine: 1\r\nAccess-Control-Allow-Origin: *\r\nX-Other: 2\r\ncontent-length: 0\r\n\r\n";
-        let (head, length) = read(text).unwrap().unwrap();
-        assert_eq!(length, text.len());
-        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["content-length", "x-other"]);
-    }
-
-    #[test]
-    fn a_head_that_can_be_read_in_two_ways_is_none() {
-        for (text, expected) in [
-            (
-                "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-                Malformed::Length,
-            ),
-            (
-                "HTTP/1.1 200 OK\r\ncontent-length: +1\r\n\r\n",
-                Malformed::Length,
-            ),
-            (
-                "HTTP/1.1 200 OK\r\ncontent-length: 1, 1\r\n\r\n",
-                Malformed::Length,
-            ),
-            (
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
-                Malformed::Encoding,
-            ),
-            (
-                "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-                Malformed::Encoding,
-            ),
-            (
-                "SSH-2.0-OpenSSH_9.2\r\n",
-                Malformed::Head(httparse::Error::Version),
-            ),
-            (
-                "HTTP/1.1 099 OK\r\n\r\n",
-                Malformed::Head(httparse::Error::Status),
-            ),
-        ] {
-            assert_eq!(read(text).unwrap_err(), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_head_has_an_end() {
-        assert!(read("HTTP/1.1 200 OK\r\ncontent-le").unwrap().is_none());
-        let mut text = b"HTTP/1.1 200 OK\r\nx: ".to_vec();
-        text.resize(MAX_HEAD, b'x');
-        let read = head(&Bytes::from(text), &Method::POST);
-        assert_eq!(read.unwrap_err(), Malformed::HeadTooLarge);
-        let text = format!(
-            "HTTP/1.1 200 OK\r\n{}\r\n",
-            "x: y\r\n".repeat(MAX_HEADERS + 1)
-        );
-        let read = head(&Bytes::from(text), &Method::POST);
-        assert_eq!(
-            read.unwrap_err(),
-            Malformed::Head(httparse::Error::TooManyHeaders)
-        );
-    }
 
     #[test]
     fn broken_chunks_are_told() {
