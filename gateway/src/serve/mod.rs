@@ -37,7 +37,7 @@ use crate::gateway::Gateway;
 use crate::queue::{Place, Queue};
 use connection::Stream;
 
-/// More threads than this do not serve more: llama-server has the work.
+/// More threads than this do not serve more.
 const MAX_THREADS: usize = 8;
 
 /// Connections that wait for their thread to look. It is always about to.
@@ -85,10 +85,11 @@ impl Threads {
     }
 }
 
-/// How many threads serve on this machine.
+/// How many threads serve on this machine: one for every two cores, since the servers have the work. More
+/// would wait for each other's cores, and clients with them.
 pub fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.min(MAX_THREADS)
+    cores.div_ceil(2).min(MAX_THREADS)
 }
 
 /// Starts a thread for each of `questions`, and the task that gives them work until `ending` is cancelled. After that they
