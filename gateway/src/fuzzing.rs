@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::access::{Access, Entry};
 use crate::body::{self, BodyError};
 use crate::http1::answer::{self, Head};
-use crate::http1::request;
+use crate::http1::{may_end, request};
 
 /// The only key there is.
 const KEY: &str = "magi_key";
@@ -132,7 +132,7 @@ fn read_request(data: &[u8], step: usize) -> Asked {
         let before = received.len();
         received = Bytes::from([&received, piece].concat());
         if head.is_none()
-            && (before == 0 || request::may_end(&received, before))
+            && (before == 0 || may_end(&received, before))
             && let Some((new, length)) = request::head(&received).ok()?
         {
             received.advance(length);

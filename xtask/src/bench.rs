@@ -77,7 +77,7 @@ const GATEWAY: &str = "\
 Made by `cargo xtask bench gateway`: a released magi-gateway on one machine with two cores, which the clients, the servers
 and whatever is compared share. Each figure is the median of five rounds, made in turns: the gateway, its peer, the
 upstream alone. The fast upstream is an nginx that answers at once, without looking at the request; llama-server has a
-model that takes no time, and answers with one token.
+model that takes next to no time, and gives short answers, so that this is the most that a proxy may cost.
 
 ";
 

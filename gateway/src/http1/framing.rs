@@ -24,6 +24,9 @@ pub(crate) enum Malformed {
     /// The body is encoded in a way that was not asked for.
     #[error("its transfer-encoding is not chunked")]
     Encoding,
+    /// It says again and again that it is about to answer.
+    #[error("it sends interim answers without end")]
+    Interim,
     /// A chunk does not begin or end as chunks do.
     #[error("a chunk of its body is broken")]
     Chunk,

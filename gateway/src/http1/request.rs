@@ -52,13 +52,6 @@ pub(crate) fn head(received: &Bytes) -> Result<Option<(Head, usize)>, Unreadable
     Ok(Some((head, length)))
 }
 
-/// Whether a head that began earlier may end within what has come since then, of which `before` bytes were there.
-/// Who sends it a byte at a time does not have all of it read for each.
-pub(crate) fn may_end(received: &[u8], before: usize) -> bool {
-    let new = &received[before.saturating_sub(3).min(received.len())..];
-    received.len() >= MAX_HEAD || new.windows(2).any(|two| matches!(two, b"\n\r" | b"\n\n"))
-}
-
 impl Head {
     fn of(parsed: &httparse::Request<'_, '_>, received: &Bytes) -> Option<Self> {
         let minor = parsed.version?;
@@ -107,8 +100,6 @@ fn headers(parsed: &[httparse::Header<'_>], received: &Bytes) -> Option<HeaderMa
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn read(text: &str) -> Result<Option<(Head, usize)>, Unreadable> {
@@ -209,20 +200,5 @@ mod tests {
         let many = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         assert_eq!(read(&many).unwrap_err(), Unreadable::TooLarge);
         assert!(read("GET / HTTP/1.1\r\nx: y\r\n").unwrap().is_none());
-    }
-
-    proptest! {
-        /// What `may_end` passes over is no end, wherever the pieces are cut.
-        #[test]
-        fn no_end_of_a_head_is_passed_over(
-            lines in prop::collection::vec("[a-z]{1,3}: [a-z]{0,3}\r?\n", 0..4),
-            end in "\r?\n",
-            cut in any::<prop::sample::Index>(),
-        ) {
-            let text = format!("GET / HTTP/1.1\r\n{}{end}", lines.concat());
-            let before = cut.index(text.len());
-            prop_assert!(read(&text).unwrap().is_some());
-            prop_assert!(may_end(text.as_bytes(), before));
-        }
     }
 }

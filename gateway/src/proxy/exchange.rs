@@ -20,12 +20,16 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::headers;
-use crate::http1::{Malformed, Rest, answer};
+use crate::http1::answer::{self, Head};
+use crate::http1::{Malformed, Rest, may_end};
 use crate::receive;
 use crate::refusal::{Reason, Refusal};
 
 /// Servers are on this machine, or as good as.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// A server may say so often that it has not forgotten a request.
+const MAX_INTERIM: usize = 16;
 
 /// A connection to a server.
 pub(super) struct Upstream {
@@ -112,24 +116,32 @@ impl Upstream {
     pub(super) async fn send(&mut self, request: &Outgoing) -> Result<Response<()>, Failure> {
         let mut written = 0;
         poll_fn(|cx| self.poll_write(&mut written, request, cx)).await?;
+        for _ in 0..=MAX_INTERIM {
+            let head = self.head(&request.method).await?;
+            if head.status.is_informational() {
+                continue;
+            }
+            self.rest = head.body;
+            self.is_kept &= head.is_kept;
+            let mut response = Response::new(());
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            return Ok(response);
+        }
+        Err(Malformed::Interim.into())
+    }
+
+    async fn head(&mut self, method: &Method) -> Result<Head, Failure> {
+        let mut looked_at = 0;
         loop {
-            if self.received.is_empty() {
-                self.receive().await?;
-            }
-            if let Some((head, length)) =
-                answer::head(&self.received, &request.method, headers::stays)?
-            {
-                self.received.advance(length);
-                if head.status.is_informational() {
-                    continue;
+            if looked_at == 0 || may_end(&self.received, looked_at) {
+                let head = answer::head(&self.received, method, headers::stays)?;
+                if let Some((head, length)) = head {
+                    self.received.advance(length);
+                    return Ok(head);
                 }
-                self.rest = head.body;
-                self.is_kept &= head.is_kept;
-                let mut response = Response::new(());
-                *response.status_mut() = head.status;
-                *response.headers_mut() = head.headers;
-                return Ok(response);
             }
+            looked_at = self.received.len();
             self.receive().await?;
         }
     }

@@ -420,6 +420,19 @@ async fn an_answer_that_is_not_http_is_called_that() {
 }
 
 #[tokio::test]
+async fn a_server_may_say_a_few_times_that_it_will_answer_and_not_without_end() {
+    const INTERIM: &str = "HTTP/1.1 102 Processing\r\nx: y\r\n\r\n";
+    const LATE: &str =
+        "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate";
+    let endless = INTERIM.repeat(17).leak();
+    let upstream = Upstream::start(&[Act::Say(LATE), Act::Say(endless)]).await;
+    let bench = Bench::start();
+    bench.route(1, 1, Some(&incarnation(1, upstream.address)));
+    bench.chat(CHAT).await.hears("late").await;
+    bench.chat(CHAT).await.hears("upstream-not-http").await;
+}
+
+#[tokio::test]
 async fn who_finds_the_queue_full_is_told_when_to_come_again() {
     let upstream = Upstream::start(&[Act::Hold("")]).await;
     let bench = Bench::start();

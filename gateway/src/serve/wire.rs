@@ -20,7 +20,7 @@ use tokio_util::io::poll_read_buf;
 use super::out::Out;
 use crate::http1::request::{self, Head, Unreadable};
 use crate::http1::write::CONTINUE;
-use crate::http1::{Malformed, Rest};
+use crate::http1::{Malformed, Rest, may_end};
 use crate::receive::poll_receive;
 
 /// Of what a client still sends when its connection is closed, so much is taken, in bytes.
@@ -181,7 +181,7 @@ impl Talk {
     fn head(&mut self) -> Result<Option<Head>, Unreadable> {
         let before = std::mem::replace(&mut self.looked_at, self.received.len());
         let is_new = self.received.len() > before;
-        if !is_new || (before > 0 && !request::may_end(&self.received, before)) {
+        if !is_new || (before > 0 && !may_end(&self.received, before)) {
             return Ok(None);
         }
         let Some((head, length)) = request::head(&self.received)? else {

@@ -9,6 +9,16 @@ use tokio::process::Command;
 
 use super::peers::Peer;
 
+/// A request for a completion.
+#[derive(Clone, Copy)]
+pub(super) struct Question {
+    pub(super) model: &'static str,
+    /// How long its body is.
+    pub(super) bytes: usize,
+    /// How long its answer may be.
+    pub(super) tokens: u32,
+}
+
 /// One kind of request, so many at a time.
 pub(super) struct Load {
     script: PathBuf,
@@ -29,10 +39,15 @@ pub(super) struct Measured {
 const ROUND: &str = "3s";
 
 impl Load {
-    /// Completions of one token by `model`, each with a body of so many bytes.
-    pub(super) fn new(fleet: &Fleet, model: &str, body: usize, connections: u32) -> Self {
-        let name = fleet.path(&format!("{model}-{body}"));
-        let text = request(model, body);
+    /// Asks `question` over so many connections.
+    pub(super) fn new(fleet: &Fleet, question: Question, connections: u32) -> Self {
+        let Question {
+            model,
+            bytes,
+            tokens,
+        } = question;
+        let name = fleet.path(&format!("{model}-{bytes}-{tokens}"));
+        let text = question.text();
         fs::write(&name, text).expect("the directory is writable");
         let script = name.with_extension("lua");
         let lua = format!(
@@ -98,15 +113,23 @@ end
 
 /// Sends one body of so many MiB.
 pub(super) async fn post_mebibytes(url: &str, mebibytes: usize) {
-    let call = Call::text("/v1/completions", request("fast", mebibytes << 20));
+    let question = Question {
+        model: "fast",
+        bytes: mebibytes << 20,
+        tokens: 1,
+    };
+    let call = Call::text("/v1/completions", question.text());
     let answer = call.answer(url).await.expect("it is answered");
     assert!(answer.status.is_success(), "{}", answer.text);
 }
 
-fn request(model: &str, bytes: usize) -> String {
-    // What fills it is read by nobody, so that a server does not have to think about it.
-    let filling = "x".repeat(bytes.saturating_sub(70));
-    json!({ "model": model, "prompt": "hi", "max_tokens": 1, "user": filling }).to_string()
+impl Question {
+    fn text(self) -> String {
+        // What fills it is read by nobody, so that a server does not have to think about it.
+        let filling = "x".repeat(self.bytes.saturating_sub(70));
+        let (model, tokens) = (self.model, self.tokens);
+        json!({ "model": model, "prompt": "hi", "max_tokens": tokens, "user": filling }).to_string()
+    }
 }
 
 fn median(results: &mut [[f64; 3]], column: usize) -> f64 {

@@ -12,11 +12,14 @@ use std::process::ExitCode;
 use magi_tests::harness::{Fleet, Gateway, Resources, Server, llama_server, peak_memory};
 use tokio::time::Instant;
 
-use load::{Load, Measured};
+use load::{Load, Measured, Question};
 use peers::Peer;
 
 /// How often each load is repeated. The median counts.
 const ROUNDS: usize = 5;
+
+/// How many tokens a short answer has.
+const SHORT: u32 = 16;
 
 /// How many streams are open at a time.
 const STREAMS: usize = 1000;
@@ -90,14 +93,19 @@ async fn throughput(fleet: &Fleet, through: &Peer, llama_server: &std::path::Pat
     let mut figures = Vec::new();
     println!("| upstream | body | connections | through | requests/s | p50 | p99 |");
     println!("|---|---|---|---|---|---|---|");
-    for (body, connections) in [(1 << 10, 8), (1 << 10, 64), (1 << 20, 8), (1 << 20, 64)] {
-        let load = Load::new(fleet, "fast", body, connections);
+    for (bytes, connections) in [(1 << 10, 8), (1 << 10, 64), (1 << 20, 8), (1 << 20, 64)] {
+        let question = Question {
+            model: "fast",
+            bytes,
+            tokens: 1,
+        };
+        let load = Load::new(fleet, question, connections);
         let measured = load.compare(&[through, &nginx, &direct], ROUNDS).await;
-        print("fast", body, connections, &measured);
+        print("fast", bytes, connections, &measured);
         let [ours, theirs, alone] = &measured[..] else {
             unreachable!("three were measured")
         };
-        let what = format!("{}, {connections} connections", size(body));
+        let what = format!("{}, {connections} connections", size(bytes));
         figures.push(at_least(
             &format!("requests/s to nginx's, {what}"),
             0.9,
@@ -108,7 +116,7 @@ async fn throughput(fleet: &Fleet, through: &Peer, llama_server: &std::path::Pat
             1.5,
             ours.p99 / theirs.p99,
         ));
-        if (body, connections) == (1 << 10, 8) {
+        if (bytes, connections) == (1 << 10, 8) {
             let added = ours.p50 - alone.p50;
             figures.push(at_most("added to the p50, in µs", 150.0, added));
         }
@@ -117,37 +125,66 @@ async fn throughput(fleet: &Fleet, through: &Peer, llama_server: &std::path::Pat
     let nginx = peers::nginx(fleet, "nginx-real", fleet.port(2), fleet.port(6));
     let router = peers::router(fleet, llama_server, fleet.port(5)).await;
     let direct = Peer::there("the upstream alone", &real);
-    let load = Load::new(fleet, "real", 1 << 10, 8);
-    let measured = load
-        .compare(&[through, &nginx, &router, &direct], ROUNDS)
-        .await;
-    print("llama-server", 1 << 10, 8, &measured);
-    let [ours, nginx, router, alone] = &measured[..] else {
-        unreachable!("four were measured")
-    };
-    let to_router = ours.per_second / router.per_second;
-    let to_direct = ours.per_second / alone.per_second;
+    let peers = [through, &nginx, &router, &direct];
+    let short = to_others(fleet, &peers, SHORT).await;
     figures.push(at_least(
-        "requests/s to llama.cpp's router's",
+        &format!("requests/s to llama.cpp's router's, {SHORT} tokens"),
         1.5,
-        to_router,
+        short.to_router,
     ));
     figures.push(at_least(
-        "requests/s to llama-server's own",
+        &format!("requests/s to llama-server's own, {SHORT} tokens"),
         0.95,
-        to_direct,
+        short.to_direct,
     ));
     // What any proxy costs that shares two cores with the server.
-    let nginx_to_direct = nginx.per_second / alone.per_second;
-    figures.push(for_comparison("the same through nginx", nginx_to_direct));
+    figures.push(for_comparison("the same through nginx", short.of_nginx));
+    let one = to_others(fleet, &peers, 1).await;
+    figures.push(for_comparison(
+        "requests/s to llama.cpp's router's, 1 token",
+        one.to_router,
+    ));
+    figures.push(for_comparison(
+        "requests/s to llama-server's own, 1 token",
+        one.to_direct,
+    ));
+    figures.push(for_comparison("the same through nginx", one.of_nginx));
     figures
 }
 
-fn print(upstream: &str, body: usize, connections: u32, measured: &[Measured]) {
+/// Requests per second through the gateway, before a real llama-server.
+struct Ratios {
+    to_router: f64,
+    to_direct: f64,
+    /// Those of nginx to those of llama-server.
+    of_nginx: f64,
+}
+
+async fn to_others(fleet: &Fleet, peers: &[&Peer; 4], tokens: u32) -> Ratios {
+    let question = Question {
+        model: "real",
+        bytes: 1 << 10,
+        tokens,
+    };
+    let load = Load::new(fleet, question, 8);
+    let measured = load.compare(peers, ROUNDS).await;
+    let upstream = format!("llama-server, {tokens} tokens");
+    print(&upstream, question.bytes, 8, &measured);
+    let [ours, nginx, router, alone] = &measured[..] else {
+        unreachable!("four were measured")
+    };
+    Ratios {
+        to_router: ours.per_second / router.per_second,
+        to_direct: ours.per_second / alone.per_second,
+        of_nginx: nginx.per_second / alone.per_second,
+    }
+}
+
+fn print(upstream: &str, bytes: usize, connections: u32, measured: &[Measured]) {
     for one in measured {
         println!(
             "| {upstream} | {} | {connections} | {} | {:.0} | {:.0} µs | {:.0} µs |",
-            size(body),
+            size(bytes),
             one.peer,
             one.per_second,
             one.p50,
