@@ -90,9 +90,10 @@ impl Connection {
                 clock: Box::pin(sleep(config.header_timeout)),
             }
         };
+        let mut ended = pin!(self.ending.cancelled());
         let mut is_first = true;
         loop {
-            let is_kept = match self.next(&mut patience, is_first).await {
+            let is_kept = match self.next(is_first, &mut patience, ended.as_mut()).await {
                 Ok(Some(head)) => self.answer(head).await,
                 Ok(None) => false,
                 Err(why) => self.refuse(why).await,
@@ -107,10 +108,10 @@ impl Connection {
     /// Waits for a request, the first of which is to come at once. None: there is no other.
     async fn next(
         &self,
-        patience: &mut Patience,
         is_first: bool,
+        patience: &mut Patience,
+        mut ended: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Option<Head>, Unreadable> {
-        let mut ended = pin!(self.ending.cancelled());
         let mut waits_for_head = None;
         poll_fn(|cx| {
             if let Poll::Ready(next) = self.wire.poll_head(cx) {

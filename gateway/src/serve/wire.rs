@@ -131,7 +131,7 @@ impl Wire {
     pub(super) async fn close(&self) {
         let closing = async {
             self.shutdown().await?;
-            let mut left = DISCARD;
+            let mut left = if self.has_more() { DISCARD } else { 0 };
             while left > 0 {
                 let count = poll_fn(|cx| self.poll_discard(cx)).await?;
                 if count == 0 {
@@ -151,6 +151,12 @@ impl Wire {
             Pin::new(&mut talk.socket).poll_shutdown(cx)
         })
         .await
+    }
+
+    /// Whether something comes that is not answered.
+    fn has_more(&self) -> bool {
+        let talk = self.0.borrow();
+        !talk.received.is_empty() || !talk.body.is_over()
     }
 
     fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
