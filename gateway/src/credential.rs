@@ -14,12 +14,18 @@ const API_KEY: &str = "MAGI_API_KEY";
 /// Where systemd puts them.
 const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
+/// Where systemd looks for a credential that a unit names without a place, as magi-gateway.service does.
+const STORES: [&str; 3] = ["/etc/credstore", "/run/credstore", "/usr/lib/credstore"];
+
 /// The most that is read, in bytes. A longer key is cut, and so is none.
 const LIMIT: u64 = 4096;
 
 /// Why a credential cannot be had.
 #[derive(Debug, Error)]
-#[error("cannot read the credential {}: {reason}", path.display())]
+#[error(
+    "cannot read the credential {}: {reason}; a unit that is not to have one says `LoadCredential=`",
+    path.display()
+)]
 pub struct CredentialError {
     /// The file.
     pub path: PathBuf,
@@ -41,8 +47,23 @@ pub fn added(environment: Environment) -> Result<Environment, CredentialError> {
     match read(&path) {
         Ok(key) => Ok(environment.with(API_KEY, key)),
         Err(reason) if reason.kind() == io::ErrorKind::NotFound => Ok(environment),
+        Err(_) if is_closed(&path) && is_in_none(&STORES) => Ok(environment),
         Err(reason) => Err(CredentialError { path, reason }),
     }
+}
+
+/// Whether nobody can tell if there is such a file. So it is in a container that does not pass on the mounts of
+/// its systemd: the folder is there then, and is root's.
+fn is_closed(path: &Path) -> bool {
+    let found = path.symlink_metadata();
+    found.is_err_and(|reason| reason.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Whether it is certain that there is no key to be passed. In doubt there is one: without it the gateway would be
+/// open to everybody on this machine.
+fn is_in_none(stores: &[impl AsRef<Path>]) -> bool {
+    let mut stores = stores.iter();
+    stores.all(|store| matches!(store.as_ref().join(API_KEY).try_exists(), Ok(false)))
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -75,6 +96,18 @@ mod tests {
         assert_eq!(passed.get(API_KEY).map(str::trim), Some("passed"));
         let named = added(environment(directory, &[(API_KEY, "named")])).unwrap();
         assert_eq!(named.get(API_KEY), Some("named"));
+    }
+
+    #[test]
+    fn a_key_that_is_in_no_store_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("credstore");
+        assert!(is_in_none(&[&store]), "there is no such store");
+        std::fs::create_dir(&store).unwrap();
+        assert!(is_in_none(&[&store]), "it is empty");
+        std::fs::write(store.join(API_KEY), "kept").unwrap();
+        assert!(!is_in_none(&[&store]));
+        assert!(!is_closed(&store.join(API_KEY)), "it can be told of");
     }
 
     #[test]

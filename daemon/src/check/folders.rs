@@ -9,6 +9,9 @@ use super::finding::{Check, Finding, Place};
 use super::words::{names, shell_quoted};
 use crate::secrets::is_secret;
 
+/// `StateDirectory=`, `RuntimeDirectory=` and `LogsDirectory=` of the unit.
+const MADE_BY_SYSTEMD: [&str; 3] = ["/var/lib/magi", "/run/magi", "/var/log/magi"];
+
 /// What magid does in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
@@ -28,6 +31,12 @@ pub(super) fn folders(facts: &Facts) -> Vec<Finding> {
         ("profiles", &daemon.profiles_dir, Use::Read),
     ];
     let has_setfacl = facts.has_program("setfacl");
+    // The service that does not run: when it starts, systemd makes them, and they are its user's.
+    let is_coming = |path: &Path| {
+        let is_service = facts.pid.is_none() && !facts.account.is_us();
+        is_service && MADE_BY_SYSTEMD.iter().any(|made| path == Path::new(made)) && !path.exists()
+    };
+    let folders = folders.into_iter().filter(|(_, path, _)| !is_coming(path));
     let judge = |(what, path, usage): (&str, &std::path::PathBuf, Use)| {
         judge_folder(
             what,
@@ -38,7 +47,7 @@ pub(super) fn folders(facts: &Facts) -> Vec<Finding> {
             has_setfacl,
         )
     };
-    let mut findings: Vec<_> = folders.into_iter().flat_map(judge).collect();
+    let mut findings: Vec<_> = folders.flat_map(judge).collect();
     if findings.is_empty() {
         let what = format!(
             "{} can use state, runtime, log and profiles",
