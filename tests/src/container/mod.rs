@@ -24,6 +24,9 @@ pub const IMAGE: &str = "MAGI_SYSTEMD_IMAGE";
 /// Names the package that is tested.
 pub const PACKAGE: &str = "MAGI_PACKAGE";
 
+/// Names the archive that is tested.
+pub const TARBALL: &str = "MAGI_TARBALL";
+
 /// Marks the containers of tests, so that those of a run that was killed are found.
 pub const LABEL: &str = "magi.test=systemd";
 
@@ -51,6 +54,9 @@ const INIT: &str = "mount --make-rshared / && exec /sbin/init";
 
 /// Where the package lies in a container.
 pub const PACKAGE_INSIDE: &str = "/srv/magi.deb";
+
+/// Where the archive lies in a container.
+pub const TARBALL_INSIDE: &str = "/srv/magi.tar.gz";
 
 /// How long a command may take, in seconds.
 const COMMAND_SECONDS: &str = "120";
@@ -88,6 +94,7 @@ impl Container {
             .args(["run", "--detach", "--label", LABEL, "--name", &name])
             .args(RIGHTS)
             .arg(mount(told(PACKAGE), PACKAGE_INSIDE))
+            .arg(mount(told(TARBALL), TARBALL_INSIDE))
             .arg(mount(
                 told("LLAMA_SERVER_PATH"),
                 "/usr/local/bin/llama-server",

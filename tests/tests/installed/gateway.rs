@@ -67,6 +67,25 @@ fn a_key_comes_from_the_credentials_of_systemd() {
 }
 
 #[test]
+fn credentials_that_systemd_cannot_pass_on_are_missed_only_if_there_are_any() {
+    let container = Container::serving();
+    // The folder of the credentials is empty then, and root's.
+    container.run("mount --make-rprivate / && systemctl start magi-gateway");
+    assert_eq!(container.http("GET", "/v1/models").0, "200");
+
+    container.run("mkdir -m 700 -p /etc/credstore");
+    container.write(
+        "/etc/credstore/MAGI_API_KEY",
+        "sk-magi-that-nobody-is-told-of",
+    );
+    let restarted = container.try_run("systemctl restart magi-gateway");
+    assert_eq!(restarted.code, Some(1), "{restarted:#?}");
+    let journal = container.run("journalctl --no-pager --unit magi-gateway");
+    assert!(journal.contains("cannot read the credential"), "{journal}");
+    container.run("! curl --silent http://127.0.0.1:8000/v1/models");
+}
+
+#[test]
 fn a_gateway_that_is_killed_comes_back_and_touches_nothing() {
     let container = Container::serving();
     container.run("systemctl start magi-gateway");

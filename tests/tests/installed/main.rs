@@ -6,6 +6,7 @@
 mod crash;
 mod gateway;
 mod install;
+mod pages;
 mod reload;
 mod service;
 mod upgrade;

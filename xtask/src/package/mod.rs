@@ -16,6 +16,7 @@ use clap::Subcommand;
 use crate::cargo::{self, cargo, target};
 
 pub(crate) use deb::{DebOptions, make as deb};
+pub(crate) use tarball::{TarballOptions, make as tarball};
 
 /// The programs that people get.
 const PROGRAMS: [&str; 3] = ["magid", "magi-gateway", "magictl"];

@@ -18,10 +18,10 @@ use crate::cargo::{self, target, workspace};
 pub(crate) struct TarballOptions {
     /// What it is for, as Rust calls it
     #[arg(long, value_name = "TRIPLE", default_value_t = format!("{}-unknown-linux-musl", std::env::consts::ARCH))]
-    target: String,
+    pub(crate) target: String,
     /// Take the programs from this folder, and build none
     #[arg(long, value_name = "DIR")]
-    programs: Option<PathBuf>,
+    pub(crate) programs: Option<PathBuf>,
 }
 
 /// What goes into it from the repository, and where to.
@@ -38,7 +38,7 @@ const FILES: [(&str, &str); 9] = [
 ];
 
 /// Makes the archive, and returns its path.
-pub(super) fn make(options: &TarballOptions) -> Result<PathBuf> {
+pub(crate) fn make(options: &TarballOptions) -> Result<PathBuf> {
     let name = format!("magi-{}-{}", env!("CARGO_PKG_VERSION"), options.target);
     let stage = target().join("tarball");
     let files = stage.join("files").join(&options.target);

@@ -13,9 +13,10 @@ use crate::debian::{self, SUITE};
 use crate::docker::Dockerd;
 use crate::narrate::say;
 
-/// What is in it beside what every Debian has: systemd, what tests look with, and the libraries of a
-/// llama-server.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,curl,procps,ca-certificates,libgomp1,libstdc++6";
+/// What is in it beside what every Debian has: systemd, also for users, what tests look with, and the
+/// libraries of a llama-server.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,dbus-user-session,curl,procps,\
+                        ca-certificates,libgomp1,libstdc++6";
 
 /// To be counted up when anything else about the image changes.
 const EDITION: u32 = 1;

@@ -6,17 +6,17 @@ mod image;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use magi_tests::container::{IMAGE, LABEL, PACKAGE, RIGHTS};
+use magi_tests::container::{IMAGE, LABEL, PACKAGE, RIGHTS, TARBALL};
 use magi_tests::harness::cache;
 
-use crate::cargo::{self, cargo};
+use crate::cargo::{self, cargo, target};
 use crate::docker::{Dockerd, allowed};
 use crate::llama_server;
-use crate::package::{self, DebOptions};
+use crate::package::{self, DebOptions, TarballOptions};
 
 /// What to test.
 #[derive(Args)]
@@ -45,6 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut test = cargo(&["test", "-p", "magi-tests", "--test", "installed", "--"]);
     test.args(&options.filter)
         .env(IMAGE, image)
+        .env(TARBALL, tarball(&package)?)
         .env(PACKAGE, package)
         .env("LLAMA_SERVER_PATH", llama_server);
     dockerd.tell(&mut test);
@@ -64,6 +65,18 @@ fn remove_leftovers(dockerd: &Dockerd) -> Result<()> {
         remove.args(ids).stdout(Stdio::null()).status()?;
     }
     Ok(())
+}
+
+/// An archive with the programs of the package: what is done with it does not depend on how they are linked.
+fn tarball(package: &Path) -> Result<PathBuf> {
+    let unpacked = target().join("tarball/unpacked");
+    fs::create_dir_all(&unpacked)?;
+    let mut unpack = Command::new("dpkg-deb");
+    cargo::run(unpack.arg("--extract").arg(package).arg(&unpacked))?;
+    package::tarball(&TarballOptions {
+        target: "as-packaged".to_owned(),
+        programs: Some(unpacked.join("usr/bin")),
+    })
 }
 
 /// The package that was named, else one of what is here.
