@@ -8,16 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::proxy::ask;
 use crate::table::{Incarnation, Server, Table};
 
 /// A server that is slower than this is too busy to be asked.
@@ -70,7 +65,7 @@ impl Upstream {
             if self.is_worth_asking(name, server, incarnation) {
                 let last_used = server.traffic.last_used();
                 let (name, incarnation) = (name.clone(), incarnation.clone());
-                asked.spawn(async move { (name, last_used, ask(&incarnation).await) });
+                asked.spawn(async move { (name, last_used, read(&incarnation).await) });
             }
         }
         while let Some(joined) = asked.join_next().await {
@@ -110,15 +105,15 @@ impl Upstream {
 }
 
 /// What an incarnation tells. None: it sleeps, or does not answer.
-async fn ask(incarnation: &Incarnation) -> Option<(u64, Arc<[Sample]>)> {
-    let ask = async {
+async fn read(incarnation: &Incarnation) -> Option<(u64, Arc<[Sample]>)> {
+    let reading = async {
         // Of what it is asked here, only `/props` does not wake it.
-        if incarnation.in_flight() == 0 && sleeps(&get(incarnation, "/props").await?) {
+        if incarnation.in_flight() == 0 && sleeps(&ask(incarnation, "/props", MAX_BODY).await?) {
             return None;
         }
-        get(incarnation, "/metrics").await
+        ask(incarnation, "/metrics", MAX_BODY).await
     };
-    let text = timeout(PATIENCE, ask).await.ok()??;
+    let text = timeout(PATIENCE, reading).await.ok()??;
     let text = std::str::from_utf8(&text).ok()?;
     Some((incarnation.number, samples(text).into()))
 }
@@ -126,30 +121,6 @@ async fn ask(incarnation: &Incarnation) -> Option<(u64, Arc<[Sample]>)> {
 fn sleeps(props: &[u8]) -> bool {
     let props: Option<serde_json::Value> = serde_json::from_slice(props).ok();
     props.is_some_and(|props| props["is_sleeping"] == true)
-}
-
-/// The body at a path. None: there is none.
-async fn get(incarnation: &Incarnation, path: &str) -> Option<Bytes> {
-    let stream = TcpStream::connect(incarnation.address).await.ok()?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let mut request = Request::get(path).header(header::HOST, &incarnation.host);
-    if let Some(key) = &incarnation.authorization {
-        request = request.header(header::AUTHORIZATION, key);
-    }
-    let request = request.body(Empty::<Bytes>::new()).ok()?;
-    let answer = async {
-        let response = sender.send_request(request).await.ok()?;
-        if !response.status().is_success() {
-            return None;
-        }
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-        Some(body.ok()?.to_bytes())
-    };
-    tokio::select! {
-        // Both may be dropped anywhere: the connection is for this request only.
-        answer = answer => answer,
-        _ended = connection => None,
-    }
 }
 
 /// The numbers in a text of Prometheus' format. What has labels, or another name than llama-server gives,

@@ -10,6 +10,7 @@
 mod account;
 mod admission;
 mod answer;
+mod ask;
 mod early;
 mod exchange;
 mod headers;
@@ -21,6 +22,7 @@ mod tokens;
 mod unreadable;
 mod way;
 
+pub(crate) use ask::ask;
 pub(crate) use pool::Pool;
 pub(crate) use reply::Reply;
 pub(crate) use request::answer;
