@@ -22,9 +22,9 @@
 //! |---|---|---|---|
 //! | [`attach`] | the stream to magid | routes, drains | the [`table`], what is in flight, what was let go of |
 //! | [`configuration`] | gateway.toml | hints of files | what requests are judged by |
-//! | [`serve`], its acceptor | where the gateway listens | connections | each to the thread that has the fewest |
+//! | [`serve`], its acceptor | where the gateway listens | connections | each to a thread |
 //! | [`metrics`] | counts | events of magid | numbers for Prometheus |
-//! | [`serve`], one for every two cores | its connections to clients and to servers | connections | answers |
+//! | [`serve`], one for each core | its connections to clients and to servers | connections | answers |
 //!
 //! What is not carried to a server is answered by [`manage`], which calls magid, and asks each worker for
 //! its [`activity`].

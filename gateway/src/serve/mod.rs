@@ -1,7 +1,7 @@
 //! Connections of clients.
 //!
-//! One task accepts them all and gives each to the thread that has the fewest: streams last for minutes,
-//! so that chance would leave one thread with most of the work. From then on a connection never leaves
+//! One task accepts them all and gives each to the thread that has the fewest, once the threads before it
+//! have a few: streams last for minutes, so that chance would leave one thread with most of the work. From then on a connection never leaves
 //! its thread, and neither do the requests on it nor the connections to servers that they use.
 //!
 //! There are never more connections than there are descriptors for, two each. Who comes then waits in
@@ -37,7 +37,11 @@ use crate::gateway::Gateway;
 use crate::queue::{Place, Queue};
 use connection::Stream;
 
-/// More threads than this do not serve more.
+/// So few connections are no work for two threads, which would wait for cores that the servers use, and let
+/// their clients wait.
+const FEW: usize = 16;
+
+/// More threads than this do not serve more: llama-server has the work.
 const MAX_THREADS: usize = 8;
 
 /// Connections that wait for their thread to look. It is always about to.
@@ -71,6 +75,15 @@ struct Desk {
     connections: Arc<AtomicUsize>,
 }
 
+impl Desk {
+    /// Of the thread that gets the next connection.
+    fn of_next(desks: &[Self]) -> Option<&Self> {
+        let connections = |desk: &&Self| desk.connections.load(Ordering::Relaxed);
+        let idle = desks.iter().find(|desk| connections(desk) < FEW);
+        idle.or_else(|| desks.iter().min_by_key(connections))
+    }
+}
+
 /// The threads that serve.
 #[derive(Debug)]
 pub struct Threads {
@@ -85,11 +98,10 @@ impl Threads {
     }
 }
 
-/// How many threads serve on this machine: one for every two cores, since the servers have the work. More
-/// would wait for each other's cores, and clients with them.
+/// How many threads serve on this machine.
 pub fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.div_ceil(2).min(MAX_THREADS)
+    cores.min(MAX_THREADS)
 }
 
 /// Starts a thread for each of `questions`, and the task that gives them work until `ending` is cancelled. After that they
@@ -147,10 +159,9 @@ async fn accept(listener: Listener, desks: Vec<Desk>, places: Arc<Queue>) {
                 continue;
             }
         };
-        let fewest = desks
-            .iter()
-            .min_by_key(|desk| desk.connections.load(Ordering::Relaxed));
-        let Some(desk) = fewest else { return };
+        let Some(desk) = Desk::of_next(&desks) else {
+            return;
+        };
         desk.connections.fetch_add(1, Ordering::Relaxed);
         let client = Client {
             stream,
@@ -160,5 +171,32 @@ async fn accept(listener: Listener, desks: Vec<Desk>, places: Arc<Queue>) {
         if desk.clients.send(client).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_gets_work_when_those_before_it_have_enough() {
+        let next = |connections: [usize; 3]| {
+            let (clients, _receiver) = mpsc::channel(1);
+            let desks = connections.map(|count| Desk {
+                clients: clients.clone(),
+                connections: Arc::new(AtomicUsize::new(count)),
+            });
+            let chosen = Desk::of_next(&desks).unwrap();
+            desks
+                .iter()
+                .position(|desk| std::ptr::eq(desk, chosen))
+                .unwrap()
+        };
+        assert_eq!(next([0, 0, 0]), 0);
+        assert_eq!(next([15, 0, 0]), 0);
+        assert_eq!(next([16, 3, 0]), 1);
+        assert_eq!(next([15, 40, 0]), 0);
+        assert_eq!(next([18, 17, 16]), 2);
+        assert_eq!(next([16, 17, 16]), 0);
     }
 }
