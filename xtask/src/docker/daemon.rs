@@ -25,6 +25,9 @@ const NEEDS: [(&str, &str); 5] = [
     ("awk", "mawk"),
 ];
 
+/// And where the kernel has AppArmor: dockerd misses it only when a container is to start.
+const WITH_APPARMOR: (&str, &str) = ("apparmor_parser", "apparmor");
+
 /// Where its sockets and its lock are: there is one at a time on a machine, and paths of sockets are short.
 const RUN: &str = "/run/magi-test-docker";
 
@@ -54,6 +57,9 @@ impl Dockerd {
             bail!("a docker of one's own takes root: run this with sudo");
         }
         debian::provide(&NEEDS)?;
+        if Path::new("/sys/module/apparmor").exists() {
+            debian::provide(&[WITH_APPARMOR])?;
+        }
         let lock = lock()?;
         end_left(&run("pid"))?;
         abilities::ensure()?;
