@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
-use nix::sys::statfs;
+use nix::sys::statfs::{self, FsType};
 
 use super::super::hub;
 use super::super::look::{Folder, Header, Look, Place, SeenFile, Stamp};
@@ -214,21 +214,21 @@ fn is_blobs(folder: &Path, name: &std::ffi::OsStr) -> bool {
 /// Whether the folder is on a file system whose changes elsewhere cause no events here.
 fn is_remote(folder: &Path) -> bool {
     /// From linux/magic.h, as far as nix does not name them.
-    const CIFS: i64 = 0xff53_4d42;
-    const SMB2: i64 = 0xfe53_4d42;
-    const CEPH: i64 = 0x00c3_6400;
-    const PLAN_9: i64 = 0x0102_1997;
-    const REMOTE: [i64; 8] = [
-        statfs::NFS_SUPER_MAGIC.0,
-        statfs::SMB_SUPER_MAGIC.0,
-        statfs::FUSE_SUPER_MAGIC.0,
-        statfs::AFS_SUPER_MAGIC.0,
+    const CIFS: FsType = FsType(0xff53_4d42);
+    const SMB2: FsType = FsType(0xfe53_4d42);
+    const CEPH: FsType = FsType(0x00c3_6400);
+    const PLAN_9: FsType = FsType(0x0102_1997);
+    const REMOTE: [FsType; 8] = [
+        statfs::NFS_SUPER_MAGIC,
+        statfs::SMB_SUPER_MAGIC,
+        statfs::FUSE_SUPER_MAGIC,
+        statfs::AFS_SUPER_MAGIC,
         CIFS,
         SMB2,
         CEPH,
         PLAN_9,
     ];
-    statfs::statfs(folder).is_ok_and(|info| REMOTE.contains(&info.filesystem_type().0))
+    statfs::statfs(folder).is_ok_and(|info| REMOTE.contains(&info.filesystem_type()))
 }
 
 fn place(meta: &Metadata) -> Place {
