@@ -75,8 +75,8 @@ const GATEWAY: &str = "\
 # What the gateway costs
 
 Made by `cargo xtask bench gateway`: a released magi-gateway on one machine with two cores, which the clients, the servers
-and whatever is compared share. Each figure is the median of five rounds, made in turns: the gateway, its peer, the
-upstream alone. The fast upstream is an nginx that answers at once, without looking at the request; llama-server has a
+and whatever is compared share. Each figure is the median of fifteen rounds of a second, made in turns: the gateway, its peer,
+the upstream alone. A ratio is the median of those of each round. The fast upstream is an nginx that answers at once, without looking at the request; llama-server has a
 model that takes next to no time, and gives short answers, so that this is the most that a proxy may cost.
 
 ";

@@ -25,9 +25,15 @@ pub(super) struct Load {
     connections: u32,
 }
 
-/// What was measured of one peer: the median of each.
+/// What was measured of one peer, round by round.
 pub(super) struct Measured {
     pub(super) peer: &'static str,
+    rounds: Vec<Round>,
+}
+
+/// What was measured of one peer at a time.
+#[derive(Clone, Copy)]
+pub(super) struct Round {
     pub(super) per_second: f64,
     /// In microseconds.
     pub(super) p50: f64,
@@ -35,8 +41,27 @@ pub(super) struct Measured {
     pub(super) p99: f64,
 }
 
+impl Measured {
+    /// The median of all rounds.
+    pub(super) fn median(&self, of: impl Fn(&Round) -> f64) -> f64 {
+        median(self.rounds.iter().map(of).collect())
+    }
+
+    /// The median of what each round says of the two. They were measured one after the other, so that what
+    /// else the machine did hit both alike.
+    pub(super) fn beside(&self, other: &Self, of: impl Fn(&Round, &Round) -> f64) -> f64 {
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        median(pairs.map(|(ours, theirs)| of(ours, theirs)).collect())
+    }
+
+    /// How many times as many requests per second as of the other.
+    pub(super) fn throughput_to(&self, other: &Self) -> f64 {
+        self.beside(other, |ours, theirs| ours.per_second / theirs.per_second)
+    }
+}
+
 /// How long one round takes.
-const ROUND: &str = "3s";
+const ROUND: &str = "1s";
 
 impl Load {
     /// Asks `question` over so many connections.
@@ -74,22 +99,22 @@ end
 
     /// Loads each of the peers in turn, again and again.
     pub(super) async fn compare(&self, peers: &[&Peer], rounds: usize) -> Vec<Measured> {
-        let mut all: Vec<Vec<[f64; 3]>> = peers.iter().map(|_| Vec::new()).collect();
+        let mut all: Vec<_> = peers
+            .iter()
+            .map(|peer| Measured {
+                peer: peer.name,
+                rounds: Vec::new(),
+            })
+            .collect();
         for _ in 0..rounds {
-            for (peer, results) in peers.iter().zip(&mut all) {
-                results.push(self.round(peer).await);
+            for (peer, measured) in peers.iter().zip(&mut all) {
+                measured.rounds.push(self.round(peer).await);
             }
         }
-        let measured = peers.iter().zip(&mut all).map(|(peer, results)| Measured {
-            peer: peer.name,
-            per_second: median(results, 0),
-            p50: median(results, 1),
-            p99: median(results, 2),
-        });
-        measured.collect()
+        all
     }
 
-    async fn round(&self, peer: &Peer) -> [f64; 3] {
+    async fn round(&self, peer: &Peer) -> Round {
         let output = Command::new("wrk")
             .args(["-t", "1", "-d", ROUND, "-c"])
             .arg(self.connections.to_string())
@@ -107,7 +132,11 @@ end
             .map(|number| number.parse().expect("wrk tells numbers"))
             .collect();
         assert!(numbers[3] == 0.0, "{} failed requests: {text}", peer.name);
-        [numbers[0], numbers[1], numbers[2]]
+        Round {
+            per_second: numbers[0],
+            p50: numbers[1],
+            p99: numbers[2],
+        }
     }
 }
 
@@ -132,7 +161,7 @@ impl Question {
     }
 }
 
-fn median(results: &mut [[f64; 3]], column: usize) -> f64 {
-    results.sort_by(|a, b| a[column].total_cmp(&b[column]));
-    results[results.len() / 2][column]
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

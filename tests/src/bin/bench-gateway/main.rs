@@ -16,10 +16,10 @@ use load::{Load, Measured, Question};
 use peers::Peer;
 
 /// How often each load is repeated. The median counts.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 
 /// How many tokens a short answer has.
-const SHORT: u32 = 16;
+const SHORT: u32 = 8;
 
 /// How many streams are open at a time.
 const STREAMS: usize = 1000;
@@ -109,15 +109,15 @@ async fn throughput(fleet: &Fleet, through: &Peer, llama_server: &std::path::Pat
         figures.push(at_least(
             &format!("requests/s to nginx's, {what}"),
             0.9,
-            ours.per_second / theirs.per_second,
+            ours.throughput_to(theirs),
         ));
         figures.push(at_most(
             &format!("p99 to nginx's, {what}"),
             1.5,
-            ours.p99 / theirs.p99,
+            ours.beside(theirs, |ours, theirs| ours.p99 / theirs.p99),
         ));
         if (bytes, connections) == (1 << 10, 8) {
-            let added = ours.p50 - alone.p50;
+            let added = ours.beside(alone, |ours, alone| ours.p50 - alone.p50);
             figures.push(at_most("added to the p50, in µs", 150.0, added));
         }
     }
@@ -174,9 +174,9 @@ async fn to_others(fleet: &Fleet, peers: &[&Peer; 4], tokens: u32) -> Ratios {
         unreachable!("four were measured")
     };
     Ratios {
-        to_router: ours.per_second / router.per_second,
-        to_direct: ours.per_second / alone.per_second,
-        of_nginx: nginx.per_second / alone.per_second,
+        to_router: ours.throughput_to(router),
+        to_direct: ours.throughput_to(alone),
+        of_nginx: nginx.throughput_to(alone),
     }
 }
 
@@ -186,9 +186,9 @@ fn print(upstream: &str, bytes: usize, connections: u32, measured: &[Measured]) 
             "| {upstream} | {} | {connections} | {} | {:.0} | {:.0} µs | {:.0} µs |",
             size(bytes),
             one.peer,
-            one.per_second,
-            one.p50,
-            one.p99,
+            one.median(|round| round.per_second),
+            one.median(|round| round.p50),
+            one.median(|round| round.p99),
         );
     }
 }
