@@ -128,7 +128,7 @@ async fn throughput(fleet: &Fleet, through: &Peer, llama_server: &std::path::Pat
     let peers = [through, &nginx, &router, &direct];
     let one = to_others(fleet, &peers, 1).await;
     let short = to_others(fleet, &peers, SHORT).await;
-    let name = |what: &str, tokens: u32| format!("requests/s to {what}, {tokens} tokens");
+    let name = |what: &str, tokens: u32| format!("requests/s to {what}, max_tokens {tokens}");
     let (router, own) = ("llama.cpp's router's", "llama-server's own");
     // What a proxy costs shows most where the server has the least to do.
     figures.push(at_least(&name(router, 1), 1.5, one.to_router));
@@ -157,7 +157,7 @@ async fn to_others(fleet: &Fleet, peers: &[&Peer; 4], tokens: u32) -> Ratios {
     };
     let load = Load::new(fleet, question, 8);
     let measured = load.compare(peers, ROUNDS).await;
-    let upstream = format!("llama-server, {tokens} tokens");
+    let upstream = format!("llama-server, max_tokens {tokens}");
     print(&upstream, question.bytes, 8, &measured);
     let [ours, nginx, router, alone] = &measured[..] else {
         unreachable!("four were measured")
