@@ -54,6 +54,23 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// What a command prints on stdout.
+///
+/// # Errors
+///
+/// If it cannot be run, or ends other than with 0.
+pub(crate) fn printed(command: &mut Command) -> Result<Vec<u8>> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        bail!("{name} ended with {}", output.status);
+    }
+    Ok(output.stdout)
+}
+
 /// Installs a command of cargo's where there is none. `package` is its name and version.
 ///
 /// # Errors

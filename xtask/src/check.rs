@@ -1,10 +1,14 @@
 //! `cargo xtask check`: everything that can be wrong without the programs being run.
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Context, Result};
 
 use crate::cargo::{self, cargo, target, workspace};
 use crate::generate;
 use crate::narrate::say;
+use crate::package;
 
 /// The version of cargo-deny that is installed where there is none.
 const CARGO_DENY: &str = "cargo-deny@0.18.9";
@@ -36,11 +40,28 @@ pub(crate) fn run() -> Result<()> {
         ])
         .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
+    archive()?;
     cargo::run(&mut generate::keepers()).context("`cargo xtask generate` mends it")?;
     fuzz_targets()?;
     deny()?;
     say("all checks passed");
     Ok(())
+}
+
+/// Checks that the programs of the archive compile, whose C library has other types than this machine's.
+fn archive() -> Result<()> {
+    let triple = package::musl();
+    let library = cargo::printed(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let library = String::from_utf8(library)?;
+    let library = Path::new(library.trim()).join("lib/rustlib").join(&triple);
+    let has_compiler = Command::new("musl-gcc").arg("--version").output().is_ok();
+    if !(library.exists() && has_compiler) {
+        say(&format!(
+            "left out: the programs of the archive, which take `rustup target add {triple}` and musl-gcc"
+        ));
+        return Ok(());
+    }
+    cargo::run(&mut cargo(&["check", "--locked", "--target", &triple]))
 }
 
 /// Checks the fuzz targets, which are no part of the workspace, without libFuzzer: nothing is linked,

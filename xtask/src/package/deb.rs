@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{PROFILE, prepare, printed};
+use super::{PROFILE, prepare};
 use crate::cargo::{self, cargo, target, workspace};
 use crate::narrate::say;
 
@@ -54,7 +54,7 @@ fn changelog(files: &Path, revision: &str) -> Result<()> {
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%cD"])
         .current_dir(workspace());
-    let date = String::from_utf8(printed(&mut git)?)?;
+    let date = String::from_utf8(cargo::printed(&mut git)?)?;
     let version = env!("CARGO_PKG_VERSION");
     let maintainer = maintainer()?;
     let text = format!(
@@ -87,7 +87,7 @@ fn assemble(stage: &Path, options: &DebOptions) -> Result<PathBuf> {
         .arg(&output)
         .env("CARGO_TARGET_DIR", stage);
     say("cargo deb");
-    let paths = String::from_utf8(printed(&mut deb)?)?;
+    let paths = String::from_utf8(cargo::printed(&mut deb)?)?;
     let package = paths.lines().find(|path| !path.contains("-dbgsym_"));
     Ok(package.context("cargo-deb named no package")?.into())
 }

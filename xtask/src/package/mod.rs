@@ -8,15 +8,15 @@ mod tarball;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Subcommand;
 
 use crate::cargo::{self, cargo, target};
 
 pub(crate) use deb::{DebOptions, make as deb};
-pub(crate) use tarball::{TarballOptions, make as tarball};
+pub(crate) use tarball::{TarballOptions, make as tarball, musl};
 
 /// The programs that people get.
 const PROGRAMS: [&str; 3] = ["magid", "magi-gateway", "magictl"];
@@ -85,21 +85,8 @@ fn completions(files: &Path) -> Result<()> {
     fs::create_dir_all(&folder)?;
     for (shell, name) in COMPLETIONS {
         let mut magictl = Command::new(files.join("magictl"));
-        let script = printed(magictl.args(["completions", shell]))?;
+        let script = cargo::printed(magictl.args(["completions", shell]))?;
         fs::write(folder.join(name), script)?;
     }
     Ok(())
-}
-
-/// What a command prints on stdout.
-fn printed(command: &mut Command) -> Result<Vec<u8>> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run {name}"))?;
-    if !output.status.success() {
-        bail!("{name} ended with {}", output.status);
-    }
-    Ok(output.stdout)
 }

@@ -17,11 +17,16 @@ use crate::cargo::{self, target, workspace};
 #[derive(Args)]
 pub(crate) struct TarballOptions {
     /// What it is for, as Rust calls it
-    #[arg(long, value_name = "TRIPLE", default_value_t = format!("{}-unknown-linux-musl", std::env::consts::ARCH))]
+    #[arg(long, value_name = "TRIPLE", default_value_t = musl())]
     pub(crate) target: String,
     /// Take the programs from this folder, and build none
     #[arg(long, value_name = "DIR")]
     pub(crate) programs: Option<PathBuf>,
+}
+
+/// What the archive is for by default: this machine's kind, and any Linux of it.
+pub(crate) fn musl() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
 
 /// What goes into it from the repository, and where to.
