@@ -8,6 +8,7 @@
 //! * [`access`]: who may send which request.
 //! * [`body`]: which model a request asks for, found without parsing the rest.
 //! * [`table`]: the names of all servers, and the way to each.
+//! * `http1`: heads and the ends of bodies, of clients and of servers.
 //! * [`refusal`]: what is answered if a request is not forwarded, in the shape its client knows.
 //!
 //! Shared by all threads, without a lock on the way of a request:

@@ -84,6 +84,24 @@ async fn a_body_may_come_in_chunks_and_those_byte_by_byte() {
 }
 
 #[tokio::test]
+async fn a_body_in_chunks_may_not_be_too_large_and_what_is_broken_behind_that_is_not_read() {
+    let (fleet, _) = fleet().await;
+    let mut gateway = Gateway::new(&fleet, 0);
+    gateway.set("max_body", "1KiB");
+    gateway.spawn();
+    gateway.attached(&fleet).await;
+    let large = format!("{:x}\r\n{}\r\n", 2048, "x".repeat(2048));
+    for behind in ["0\r\n\r\n", "broken"] {
+        let mut client = Raw::connect(&gateway).await;
+        let request = head("transfer-encoding: chunked\r\nconnection: close\r\n") + &large;
+        client.say(&(request + behind)).await;
+        let (text, end) = client.rest().await;
+        assert!(end.is_ok());
+        assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_waits_is_told_to_send_its_body_and_not_if_it_is_too_large() {
     let (_fleet, gateway) = fleet().await;
     let mut client = Raw::connect(&gateway).await;

@@ -93,9 +93,7 @@ impl Wire {
 
     /// Throws away what has come of the body, and says whether that was the last of it.
     pub(super) fn skip_body(&self) -> bool {
-        let talk = &mut *self.0.borrow_mut();
-        while let Ok(Some(_)) = talk.body.take(&mut talk.received) {}
-        talk.body.is_over()
+        matches!(self.0.borrow_mut().skip_body(), Ok(true))
     }
 
     /// Waits until the client has left. One that sends its next request early has not, and one that still
@@ -204,6 +202,12 @@ impl Talk {
         poll_receive(&mut self.socket, &mut self.received, cx)
     }
 
+    /// Throws away what has come of the body. True: that was all.
+    fn skip_body(&mut self) -> Result<bool, Malformed> {
+        while self.body.take(&mut self.received)?.is_some() {}
+        Ok(self.body.is_over())
+    }
+
     /// Adds what comes of the body. False: that was all.
     fn poll_body(
         &mut self,
@@ -267,8 +271,8 @@ impl Incoming {
 
     /// Throws it away as it comes, until that is over.
     pub(crate) fn poll_skip(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.0.skip_body() {
-            let talk = &mut *self.0.0.borrow_mut();
+        let talk = &mut *self.0.0.borrow_mut();
+        while let Ok(false) = talk.skip_body() {
             if !matches!(ready!(talk.poll_receive(cx)), Ok(count) if count > 0) {
                 break;
             }
