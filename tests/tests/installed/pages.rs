@@ -58,9 +58,10 @@ fn the_commands_for_one_person_work() {
             "runuser -u me -- env XDG_RUNTIME_DIR=/run/user/$(id -u me) HOME=/home/me sh -e /tmp/block",
         );
     }
-    container.wait("the model is found", |container| {
-        let models = container.try_run("curl --silent http://127.0.0.1:8000/v1/models");
-        models.stdout.contains("alpha")
+    // It may be known as a model before it is one of the servers.
+    container.wait("the model is served", |container| {
+        let health = "curl --silent --fail http://127.0.0.1:8000/upstream/alpha/health";
+        container.try_run(health).code == Some(0)
     });
     let answer = container.ask("alpha");
     assert!(answer.contains("alpha"), "{answer}");
