@@ -64,7 +64,7 @@ pub(super) fn address(head: &mut Vec<u8>, to: &Incarnation) {
 }
 
 /// Whether a header of an answer stays here.
-pub(crate) fn stays(name: &str) -> bool {
+pub(super) fn stays(name: &str) -> bool {
     is_of_connection(name) || name == REQUEST_ID || name.starts_with("access-control-")
 }
 

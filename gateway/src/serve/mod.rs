@@ -1,8 +1,9 @@
 //! Connections of clients.
 //!
 //! One task accepts them all and gives each to the thread that has the fewest, once the threads before it
-//! have a few: streams last for minutes, so that chance would leave one thread with most of the work. From then on a connection never leaves
-//! its thread, and neither do the requests on it nor the connections to servers that they use.
+//! have a few: streams last for minutes, so that chance would leave one thread with most of the work. From
+//! then on a connection never leaves its thread, and neither do the requests on it nor the connections to
+//! servers that they use.
 //!
 //! There are never more connections than there are descriptors for, two each. Who comes then waits in
 //! the kernel's queue until another one ends.
