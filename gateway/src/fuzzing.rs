@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::access::{Access, Entry};
-use crate::body::{self, BodyError};
+use crate::body::{BodyError, Walk};
 use crate::http1::answer::{self, Head};
 use crate::http1::{may_end, request};
 
@@ -75,7 +75,15 @@ pub fn request_head(data: &[u8]) {
 /// A body asks for the same as it does for `serde_json`, or is refused.
 pub fn request_body(data: &[u8]) {
     let theirs: Result<Members, _> = serde_json::from_slice(data);
-    match (body::find(data), theirs) {
+    let asked = Walk::default().find(data);
+    // It is the same however it comes.
+    let step = data.len() % 13 + 1;
+    let mut walk = Walk::default();
+    (0..data.len())
+        .step_by(step)
+        .for_each(|length| walk.look(&data[..length]));
+    assert_eq!(walk.find(data), asked);
+    match (asked, theirs) {
         (Ok(asked), Ok(members)) => {
             assert_eq!(
                 members.all("model"),

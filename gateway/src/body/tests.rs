@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn find(body: &[u8]) -> Result<Asked<'_>, BodyError> {
+    Walk::default().find(body)
+}
+
 fn asked(body: &str) -> Asked<'_> {
     find(body.as_bytes()).unwrap()
 }
@@ -160,4 +164,34 @@ fn strings_longer_than_a_block_are_walked_over_to_their_end() {
         let body = format!("{{\"a\":\"{text}\\\"{text}\",\"model\":\"{text}\"}}");
         assert_eq!(model(&body), Some(text));
     }
+}
+
+#[test]
+fn what_comes_a_byte_at_a_time_asks_for_the_same() {
+    for body in [
+        r#"{"a":[-1.5e+3,{"b":"\u0041\ud83d\ude00\n"}],"model":"äö\"€😀","stream":true} "#,
+        r#"{"a":"\ud83d","model":"x"}"#,
+        r#"{"a":[true,false,null,0.0e-00],"model":"x","mod\u0065l":"y"}"#,
+        r#"{"a":1.e5}"#,
+        r#"{"a":-}"#,
+        r#"{"a":tru}"#,
+        r#"{"model":{"a":"b"}}"#,
+        r#"{}}"#,
+        r#"{"a":"\u00"#,
+        r#"{"a":0"#,
+    ] {
+        let body = body.as_bytes();
+        let mut walk = Walk::default();
+        (0..body.len()).for_each(|length| walk.look(&body[..length]));
+        assert_eq!(walk.find(body), find(body), "{}", body.escape_ascii());
+    }
+}
+
+#[test]
+fn a_character_that_is_cut_in_two_is_waited_for_but_not_for_ever() {
+    let body = "{\"a\":\"\u{20ac}\"}".as_bytes();
+    let mut walk = Walk::default();
+    walk.look(&body[..7]);
+    assert_eq!(walk.find(body), Ok(Asked::default()));
+    assert_eq!(problem(&body[..8]), (Problem::NotUtf8, 6));
 }

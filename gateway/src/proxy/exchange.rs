@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::headers;
 use crate::http1::answer::{self, Head};
 use crate::http1::{Malformed, Rest, may_end};
-use crate::receive;
+use crate::receive::{self, AT_ONCE};
 use crate::refusal::{Reason, Refusal};
 
 /// Servers are on this machine, or as good as.
@@ -223,7 +223,7 @@ impl Upstream {
 
     /// Reads what has come. 0: the connection was closed.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        receive::poll_receive(&mut self.stream, &mut self.received, cx)
+        receive::poll_receive(&mut self.stream, &mut self.received, AT_ONCE, cx)
     }
 }
 

@@ -18,7 +18,8 @@ use crate::serve::Incoming;
 /// How long what is too large is still taken, so that its client gets to read why.
 const DISCARD: Duration = Duration::from_secs(10);
 
-/// Reads a body of at most `max_body` bytes, once there is room for it.
+/// Reads a body of at most `max_body` bytes, once there is room for it. Who has to `look` at it does so
+/// as it comes, if that is in pieces: at all that has come so far.
 ///
 /// # Errors
 ///
@@ -27,6 +28,7 @@ pub(super) async fn body(
     body: &mut Incoming,
     config: &GatewayConfig,
     bodies: &Arc<Bodies>,
+    look: impl FnMut(&[u8]),
 ) -> Result<Bytes, Refusal> {
     let limit = config.max_body;
     let told = body.length();
@@ -39,7 +41,7 @@ pub(super) async fn body(
         false => room(bodies, most, config).await,
     };
     match room {
-        Ok(room) => whole(body, told, room, config).await,
+        Ok(room) => whole(body, room, config, look).await,
         Err(refusal) => {
             // Who waits to be told to go on has not sent it.
             if !body.expects_continue() {
@@ -70,14 +72,14 @@ async fn room(bodies: &Arc<Bodies>, bytes: u64, config: &GatewayConfig) -> Resul
 
 async fn whole(
     body: &mut Incoming,
-    told: Option<u64>,
     room: Room,
     config: &GatewayConfig,
+    mut look: impl FnMut(&[u8]),
 ) -> Result<Bytes, Refusal> {
     if let Some(body) = body.at_once() {
         return Ok(room.keep(body));
     }
-    let size = told.and_then(|size| usize::try_from(size).ok());
+    let size = body.length().and_then(|size| usize::try_from(size).ok());
     let mut whole = BytesMut::with_capacity(size.unwrap_or_default());
     while more(body, &mut whole, config.body_timeout).await? {
         if whole.len() as u64 > config.max_body {
@@ -85,6 +87,7 @@ async fn whole(
             discard(body).await;
             return Err(too_large(config.max_body, None));
         }
+        look(&whole);
     }
     Ok(room.keep(whole.freeze()))
 }

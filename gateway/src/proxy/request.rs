@@ -25,7 +25,7 @@ use super::read;
 use super::reply::Reply;
 use super::way::{Way, query_value};
 use crate::access::{Admission, Caller, Cors, Entry};
-use crate::body::{self, Asked};
+use crate::body::{Asked, Walk};
 use crate::configuration::Settings;
 use crate::http1::write;
 use crate::manage;
@@ -121,7 +121,13 @@ async fn own(
 ) -> Response<Reply> {
     let id = worker.request_id().header();
     let (parts, mut incoming) = request.into_parts();
-    let read = read::body(&mut incoming, &settings.config, &worker.gateway.bodies).await;
+    let read = read::body(
+        &mut incoming,
+        &settings.config,
+        &worker.gateway.bodies,
+        |_| {},
+    )
+    .await;
     let mut response = match read {
         Ok(body) => {
             let request = Request::from_parts(parts, Full::new(body));
@@ -229,8 +235,15 @@ impl Asking {
             let message = format!("{} does not know {}", parts.uri.path(), parts.method);
             return Err(Refusal::new(Reason::MethodNotAllowed, message));
         }
-        let body = read::body(incoming, &self.settings.config, &worker.gateway.bodies).await?;
-        let asked = self.asked(&parts.uri, &body)?;
+        let mut walk = Walk::default();
+        let look = |so_far: &[u8]| {
+            if matches!(self.way, Way::Inference(_)) {
+                walk.look(so_far);
+            }
+        };
+        let (config, bodies) = (&self.settings.config, &worker.gateway.bodies);
+        let body = read::body(incoming, config, bodies, look).await?;
+        let asked = self.asked(&parts.uri, &body, walk)?;
         account.asks_for(asked.model.as_deref().unwrap_or_default());
         worker.gateway.told().await;
         let table = worker.gateway.table.load();
@@ -246,13 +259,13 @@ impl Asking {
         })
     }
 
-    fn asked<'b>(&'b self, uri: &Uri, body: &'b [u8]) -> Result<Asked<'b>, Refusal> {
+    fn asked<'b>(&'b self, uri: &Uri, body: &'b [u8], walk: Walk) -> Result<Asked<'b>, Refusal> {
         let named = |model: Option<Cow<'b, str>>| Asked {
             model,
             stream: false,
         };
         Ok(match &self.way {
-            Way::Inference(_) => body::find(body)?,
+            Way::Inference(_) => walk.find(body)?,
             Way::Properties => {
                 let query = uri.query().unwrap_or_default();
                 named(query_value(query, "model").map(Cow::Owned))

@@ -128,7 +128,9 @@ fn a_call_that_nobody_answers_says_that_magid_is_away() {
 
 #[test]
 fn a_body_that_cannot_be_read_is_the_clients_fault() {
-    let error = crate::body::find(b"{\"model\":1}").unwrap_err();
+    let error = crate::body::Walk::default()
+        .find(b"{\"model\":1}")
+        .unwrap_err();
     let refusal = Refusal::from(error);
     assert_eq!(refusal.reason, Reason::ModelNotAString);
     assert_eq!(refusal.reason.status(), StatusCode::BAD_REQUEST);

@@ -23,6 +23,13 @@ use crate::http1::write::CONTINUE;
 use crate::http1::{Malformed, Rest, may_end};
 use crate::receive::poll_receive;
 
+/// So much is read at once but into a body, in bytes: more than most requests have. What comes of a large
+/// body with its head is copied to the rest of it.
+const AT_ONCE: usize = 16 * 1024;
+
+/// So much of a large body is read at once, in bytes. It is looked at before it has left the caches.
+const PIECE: usize = 128 * 1024;
+
 /// Of what a client still sends when its connection is closed, so much is taken, in bytes.
 const DISCARD: usize = 4 << 20;
 
@@ -199,7 +206,7 @@ impl Talk {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        poll_receive(&mut self.socket, &mut self.received, cx)
+        poll_receive(&mut self.socket, &mut self.received, AT_ONCE, cx)
     }
 
     /// Throws away what has come of the body. True: that was all.
@@ -226,7 +233,7 @@ impl Talk {
                 Rest::Length(left) => {
                     // To where it stays, and nothing of the next request.
                     let most = usize::try_from(*left).unwrap_or(usize::MAX);
-                    let mut room = whole.limit(most);
+                    let mut room = whole.limit(most.min(PIECE));
                     let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut room);
                     let count = ready!(read).unwrap_or(0);
                     *left -= count as u64;
