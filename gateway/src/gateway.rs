@@ -24,7 +24,8 @@ const WANTED: usize = 1024;
 /// more than forwarding them costs us, so of a flood only some are told.
 const FINISHED: usize = 256;
 
-/// So long after its start a gateway may not know yet what there is. Both are often started together.
+/// So long after its start a gateway may not know yet what there is. Both are often started together, and
+/// magid still looks for models then.
 const FIRST_ATTACH: Duration = Duration::from_secs(5);
 
 /// What the threads of a gateway share.
@@ -32,7 +33,7 @@ const FIRST_ATTACH: Duration = Duration::from_secs(5);
 pub struct Gateway {
     /// The newest table. Written by attach only.
     pub table: Arc<ArcSwap<Table>>,
-    /// Set when magid has told of its servers for the first time.
+    /// Set when magid has told of a server for the first time.
     pub(crate) told: SetOnce<()>,
     begun: Instant,
     /// Something has begun or ended at a server, and none had before since attach last looked; or a request
@@ -93,7 +94,7 @@ impl Gateway {
         (Arc::new(gateway), inbox)
     }
 
-    /// Waits until magid has told of its servers once; not for long, and only soon after the start.
+    /// Waits until magid has told of a server once; not for long, and only soon after the start.
     pub(crate) async fn told(&self) {
         if !self.told.initialized() {
             let _ = timeout_at(self.begun + FIRST_ATTACH, self.told.wait()).await;

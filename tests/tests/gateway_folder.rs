@@ -1,23 +1,30 @@
 //! `magid --gateway FOLDER`: no configuration at all, and every model there at one address.
 
 use magi_proto::v1::ServerState;
-use magi_tests::harness::{Call, Fleet, chat_with, llama_server};
+use magi_tests::harness::{Call, DEADLINE, Fleet, chat_with, llama_server, question};
 use nix::sys::signal::Signal;
+use tokio::time::timeout;
 
-/// A magid that serves the folder of models, its gateway at the address that is given with it.
-async fn folder(models: &[&str]) -> Option<(Fleet, String)> {
+/// A magid that is to serve the folder of models, its gateway at the address that is given with it.
+fn not_started(models: &[&str]) -> Option<(Fleet, String)> {
     let program = llama_server()?;
     let mut fleet = Fleet::new();
     for model in models {
         fleet.make_model(model);
     }
-    fleet.settle("models");
     let folder = fleet.path("models").display().to_string();
     fleet.without_configuration(&["--gateway", &folder], &program);
     let port = fleet.port(0);
     std::fs::create_dir_all(fleet.path("etc")).unwrap();
     let listen = format!("listen = [\"127.0.0.1:{port}\"]\n");
     std::fs::write(fleet.path("etc/gateway.toml"), listen).unwrap();
+    Some((fleet, format!("http://127.0.0.1:{port}")))
+}
+
+/// The same, when it knows them and its gateway is there.
+async fn folder(models: &[&str]) -> Option<(Fleet, String)> {
+    let (mut fleet, url) = not_started(models)?;
+    fleet.settle("models");
     fleet.start().await;
     for model in models {
         fleet.state(model, ServerState::Stopped).await;
@@ -27,7 +34,27 @@ async fn folder(models: &[&str]) -> Option<(Fleet, String)> {
             status.gateways.len() == 1
         })
         .await;
-    Some((fleet, format!("http://127.0.0.1:{port}")))
+    Some((fleet, url))
+}
+
+#[tokio::test]
+async fn who_asks_before_a_new_model_is_taken_in_waits_for_it() {
+    let Some((mut fleet, url)) = not_started(&["alpha"]) else {
+        return;
+    };
+    fleet.spawn();
+    let question = question(Some("alpha"), 4);
+    let first = async {
+        loop {
+            // Until somebody listens.
+            let call = Call::post("/v1/chat/completions", &question);
+            if let Ok(answer) = call.answer(&url).await {
+                return answer;
+            }
+        }
+    };
+    let first = timeout(DEADLINE, first).await.unwrap();
+    assert!(first.status.is_success(), "{}", first.text);
 }
 
 #[tokio::test]

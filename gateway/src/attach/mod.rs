@@ -126,8 +126,10 @@ impl Attach {
             self.routes.insert(server.route.server.clone(), server);
         }
         self.publish(Link::Up);
-        // Also set before, unless this is the first time.
-        let _ = self.gateway.told.set(());
+        if !self.routes.is_empty() {
+            // Also set before, unless this is the first time.
+            let _ = self.gateway.told.set(());
+        }
         // Only now, so that who is woken sees the new table.
         for traffic in moved {
             traffic.moved.notify_waiters();
