@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore};
 
 /// The bodies that are held, as the bytes of all of them.
@@ -21,6 +22,8 @@ pub struct Bodies {
     held: AtomicU64,
     /// How many wait for room.
     waiting: AtomicUsize,
+    /// Told to those who have room when somebody waits for some.
+    wanted: Notify,
     /// Whose turn it is of those who wait.
     turn: Semaphore,
     /// Told to that one when room was given back.
@@ -47,9 +50,9 @@ struct Waiting<'b>(&'b Bodies);
 impl Bodies {
     /// Room for so many bytes, if there is that much of `limit` and nobody waits for some.
     pub fn try_take(self: &Arc<Self>, bytes: u64, limit: u64) -> Option<Room> {
-        match self.waiting.load(Ordering::SeqCst) {
-            0 => self.take(bytes, limit),
-            _ => None,
+        match self.is_wanted() {
+            false => self.take(bytes, limit),
+            true => None,
         }
     }
 
@@ -57,6 +60,7 @@ impl Bodies {
     pub async fn wait(self: &Arc<Self>, bytes: u64, limit: u64) -> Room {
         // Told before the look, so that whoever gives room back from now on says so.
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.wanted.notify_waiters();
         let _waiting = Waiting(self);
         let turn = self.turn.acquire().await;
         let _turn = turn.expect("the semaphore is never closed");
@@ -67,6 +71,16 @@ impl Bodies {
             // What was given back since the look is remembered.
             self.given_back.notified().await;
         }
+    }
+
+    /// Whether somebody waits for room.
+    pub fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Somebody waits for room from now on.
+    pub fn wanted(&self) -> Notified<'_> {
+        self.wanted.notified()
     }
 
     /// How many bytes are held.
@@ -87,7 +101,7 @@ impl Bodies {
 
     fn give_back(&self, bytes: u64) {
         self.held.fetch_sub(bytes, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.is_wanted() {
             self.given_back.notify_one();
         }
     }
@@ -98,6 +112,7 @@ impl Default for Bodies {
         Self {
             held: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
             turn: Semaphore::new(1),
             given_back: Notify::new(),
         }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use magi_tests::figure;
-use magi_tests::harness::{Answer, Call, Fleet, Gateway, Server, peak_memory, question};
+use magi_tests::harness::{Answer, Call, Fleet, Gateway, Raw, Server, peak_memory, question};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -152,4 +152,41 @@ async fn who_finds_no_room_for_too_long_is_told_when_to_come_again() {
     slow.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     call.answer(&url).await.unwrap().expect(200);
+}
+
+#[tokio::test]
+async fn who_is_slow_gives_way_to_those_who_wait() {
+    let keys = [("max_body", json!("1MiB")), ("max_bodies", json!("1MiB"))];
+    let (_fleet, gateway) = fleet(&keys).await;
+    let mut slow = Raw::connect(&gateway).await;
+    let head = "content-type: application/json\r\ncontent-length: 1048576\r\n\r\n{\"prompt\":\"";
+    slow.say(&format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\n{head}"
+    ))
+    .await;
+    let mut byte = interval(Duration::from_millis(200));
+    let trickle = async {
+        // As long as it is let.
+        loop {
+            byte.tick().await;
+            if !slow.try_say("x").await {
+                return;
+            }
+        }
+    };
+    let call = Call::post(CHAT, &question(Some("alpha"), 4));
+    let url = gateway.url();
+    let others = async {
+        // The first may come before the slow one's head is read.
+        for _ in 0..3 {
+            call.answer(&url).await.unwrap().expect(200);
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = trickle => panic!("it is told why before its connection ends"),
+        done = timeout(PATIENCE, others) => done.unwrap(),
+    }
+    let told = slow.until("others wait").await;
+    assert!(told.starts_with("HTTP/1.1 408"), "{told}");
 }

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use limits::raise_descriptors;
 pub use listen::{ListenError, Listener};
-pub(crate) use wire::Incoming;
+pub(crate) use wire::{BrokenBody, Incoming};
 pub(crate) use worker::Worker;
 
 use crate::activity::Questions;
