@@ -18,10 +18,10 @@ use crate::serve::{BrokenBody, Incoming};
 /// How long what is too large is still taken, so that its client gets to read why.
 const DISCARD: Duration = Duration::from_secs(10);
 
-/// While others wait for room, a body that comes for longer
+/// How long a body may be slow, also while others wait for room.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// has to have come as fast, in bytes per second.
+/// How fast it has to have come from then on while they do, in bytes per second.
 const PACE: u64 = 256 * 1024;
 
 /// Reads a body of at most `max_body` bytes, once there is room for it. Who has to `look` at it does so
