@@ -76,7 +76,7 @@ const GATEWAY: &str = "\
 
 Made by `cargo xtask bench gateway`: a released magi-gateway on one machine with two cores, which the clients, the servers
 and whatever is compared share. Each figure is the median of fifteen rounds of a second, made in turns: the gateway, its peer,
-the upstream alone. A ratio is the median of those of each round. The fast upstream is an nginx that answers at once, without
+the upstream alone, and back. A ratio is the median of those of each round. The fast upstream is an nginx that answers at once, without
 looking at the request; llama-server has a model that takes next to no time.
 
 ";

@@ -42,15 +42,10 @@ fn a_server_that_is_killed_is_restarted_and_the_journal_says_why() {
 #[test]
 fn the_output_of_a_server_is_in_the_journal_under_its_name() {
     let container = Container::serving();
-    let lines = container.journal("--unit magid MAGI_SERVER=alpha MAGI_INCARNATION=1");
-    let said = |what: &str| {
-        lines
-            .iter()
-            .filter_map(|entry| entry["MESSAGE"].as_str())
-            .any(|text| text.contains(what))
-    };
-    assert!(
-        said("model loaded") || said("server is listening"),
-        "{lines:#?}"
-    );
+    // What a server says is told after what it is.
+    container.wait("what alpha says is in the journal", |container| {
+        let lines = container.journal("--unit magid MAGI_SERVER=alpha MAGI_INCARNATION=1");
+        let mut said = lines.iter().filter_map(|entry| entry["MESSAGE"].as_str());
+        said.any(|text| text.contains("model loaded") || text.contains("server is listening"))
+    });
 }

@@ -97,7 +97,7 @@ end
         }
     }
 
-    /// Loads each of the peers in turn, again and again.
+    /// Loads each of the peers in turn, forwards and backwards.
     pub(super) async fn compare(&self, peers: &[&Peer], rounds: usize) -> Vec<Measured> {
         let mut all: Vec<_> = peers
             .iter()
@@ -106,8 +106,13 @@ end
                 rounds: Vec::new(),
             })
             .collect();
-        for _ in 0..rounds {
-            for (peer, measured) in peers.iter().zip(&mut all) {
+        for round in 0..rounds {
+            let mut turns: Vec<_> = peers.iter().zip(&mut all).collect();
+            // So that nobody always follows the same one.
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for (peer, measured) in turns {
                 measured.rounds.push(self.round(peer).await);
             }
         }
