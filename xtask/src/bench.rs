@@ -88,7 +88,7 @@ its end.
 
 Before llama-server both cores are busy, and each request gives up some 50 µs of them to whichever proxy there is. With one
 token that is a tenth of the time that the server needs; with the answers of a real model it cannot be seen. llama.cpp's router
-takes each request apart and makes it anew, which costs the more the larger it is; 1 MiB is a question with a picture.
+takes each request apart and makes it anew, which costs the more the larger it is; 256 KiB is a question with a picture.
 ";
 
 /// Builds what is released, and measures it.

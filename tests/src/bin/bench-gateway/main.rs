@@ -24,7 +24,10 @@ const SHORT: u32 = 32;
 /// What is asked with nothing else, in bytes.
 const SMALL: usize = 1 << 10;
 
-/// What is asked with a picture, in bytes.
+/// What is asked with a picture of 200 kB, in bytes.
+const PICTURE: usize = 256 << 10;
+
+/// What is asked with several, in bytes.
 const LARGE: usize = 1 << 20;
 
 /// How many streams are open at a time.
@@ -146,7 +149,7 @@ async fn throughput(fleet: &Fleet, through: &Peer, llama_server: &std::path::Pat
             ratios.of_nginx,
         ));
     };
-    before_real(LARGE, SHORT, Some(1.5), Some(0.95)).await;
+    before_real(PICTURE, SHORT, Some(1.5), Some(0.95)).await;
     // With little to read llama.cpp's router costs less,
     before_real(SMALL, SHORT, None, Some(0.95)).await;
     // and with little to answer any proxy costs more of two cores that it shares with the server.
