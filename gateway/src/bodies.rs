@@ -1,9 +1,9 @@
 //! Room for the bodies of requests: so many bytes of all of them are held at a time.
 //!
 //! A body gets all the room that it can need before anything of it is read, and in one go: who waits for
-//! room holds none, so those who have some always come to their end, and nobody waits for ever. A body
-//! whose length its client does not tell gets room for the largest there may be, and gives back what it
-//! did not need once it is read.
+//! room holds none, so those who have some always come to their end, or are refused if they are slow while
+//! others wait; and nobody waits for ever. A body whose length its client does not tell gets room for the
+//! largest there may be, and gives back what it did not need once it is read.
 //!
 //! While there is room and nobody waits, taking some is one addition, and so is giving it back. Who finds
 //! none stands in line: first come, first served, so that a large body is not overtaken for ever by small
